@@ -1,0 +1,49 @@
+"""The chunk table: Arrow schema, ids, and the text of a chunk that is embedded."""
+
+import uuid
+
+import pyarrow as pa
+
+__all__ = ["CHUNKS", "chunk_id", "embedded_text"]
+
+CHUNKS = pa.schema(
+    [
+        pa.field("chunk_id", pa.string(), nullable=False),
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("shard", pa.int32(), nullable=False),
+        pa.field("chunk_no", pa.int32(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("heading_path", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("start_char", pa.int64(), nullable=False),
+        pa.field("end_char", pa.int64(), nullable=False),
+        pa.field("n_tokens", pa.int32(), nullable=False),
+        pa.field("text_hash", pa.string(), nullable=False),
+        pa.field("doc_hash", pa.string(), nullable=False),
+        pa.field("chunker", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("format", pa.string(), nullable=False),
+        pa.field("metadata", pa.string(), nullable=False),
+        pa.field("run_id", pa.string(), nullable=False),
+    ]
+)
+"""One row per chunk. `start_char`/`end_char` locate `text` in the document's text; `text_hash` identifies what is
+embedded, `doc_hash` the document version it was cut from, `chunker` the configuration that cut it."""
+
+_NAMESPACE = uuid.UUID("6f0c2f6e-2a0b-5a55-9d1c-0f6b7f1b8a11")
+
+
+def chunk_id(corpus: str, doc_id: str, chunk_no: int) -> str:
+    """Give the id of a chunk: a version-5 UUID over (corpus, document, chunk number)."""
+    return str(uuid.uuid5(_NAMESPACE, f"{len(corpus)}:{corpus}{len(doc_id)}:{doc_id}{chunk_no}"))
+
+
+def embedded_text(title: str, heading_path: str, text: str) -> str:
+    """Build the text of a chunk that is embedded and indexed for BM25.
+
+    The title and the headings give a passage the context that its own words may lack; a title that the passage
+    already begins with is not said twice.
+    """
+    context = [part for part in (title.strip(), heading_path.strip()) if part and not text.startswith(part)]
+    return "\n".join([*context, text])

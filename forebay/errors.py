@@ -1,0 +1,72 @@
+"""The tree of every error that Forebay raises on purpose.
+
+ForebayError
+├── ConfigurationError      a setting or the machine is not as it must be
+├── ModelError              a model is missing, changed or broken
+├── DataError               rows that break a contract
+│   ├── QualityError        a blocking check failed
+│   └── EmbeddingError      a vector that must not be stored
+├── IndexBuildError         a shard could not be built
+├── ReleaseError            a release is missing, incomplete or refused by a gate
+│   └── SpecMismatchError   a release opened with another EmbeddingSpec than it was built with
+├── FilterError             a metadata filter that can't be translated
+└── ServiceError            a Forebay service could not be reached or answered badly
+"""
+
+__all__ = [
+    "ConfigurationError",
+    "DataError",
+    "EmbeddingError",
+    "FilterError",
+    "ForebayError",
+    "IndexBuildError",
+    "ModelError",
+    "QualityError",
+    "ReleaseError",
+    "ServiceError",
+    "SpecMismatchError",
+]
+
+
+class ForebayError(Exception):
+    """Base of every error that Forebay raises on purpose; its message is a sentence for a person."""
+
+
+class ConfigurationError(ForebayError):
+    """A setting or the machine is not as it must be."""
+
+
+class ModelError(ForebayError):
+    """A model is missing, changed or broken."""
+
+
+class DataError(ForebayError):
+    """Rows that break a contract."""
+
+
+class QualityError(DataError):
+    """A blocking quality check failed."""
+
+
+class EmbeddingError(DataError):
+    """A vector that must not be stored: not finite, not unit length, or of the wrong dimension."""
+
+
+class IndexBuildError(ForebayError):
+    """An index shard could not be built."""
+
+
+class ReleaseError(ForebayError):
+    """A release is missing, incomplete, or refused by a gate."""
+
+
+class SpecMismatchError(ReleaseError):
+    """A release was opened with another EmbeddingSpec than the one it was built with."""
+
+
+class FilterError(ForebayError):
+    """A metadata filter that can't be translated into an index query."""
+
+
+class ServiceError(ForebayError):
+    """A Forebay service could not be reached, or answered badly."""

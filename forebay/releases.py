@@ -1,0 +1,173 @@
+"""Releases: immutable manifests, one atomic pointer to the current one, and the gate before it moves."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from forebay.documents import content_hash
+from forebay.embedding.spec import EmbeddingSpec
+from forebay.errors import ReleaseError
+from forebay.settings import IndexSettings
+from forebay.store.contract import ShardRef
+
+__all__ = ["Evaluation", "ReleaseManifest", "ReleaseRegistry", "worse_metrics"]
+
+
+class Evaluation(BaseModel):
+    """Retrieval quality of a release on the corpus's golden questions."""
+
+    model_config = ConfigDict(frozen=True)
+
+    questions: int
+    """Golden questions asked; 0 where the corpus has none."""
+    ndcg10: float | None = None
+    """nDCG@10 of the hybrid search."""
+    recall100: float | None = None
+    """recall@100 of the hybrid search."""
+    questions_hash: str = ""
+    """Identity of the questions and judgements: only figures over the same ones are compared."""
+
+
+class ReleaseManifest(BaseModel):
+    """Everything that must be equal for two releases to answer alike, and what is known about it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    corpus: str
+    """Name of the corpus."""
+    embedding: EmbeddingSpec
+    """Model that the vectors were made with, and questions must be."""
+    index: IndexSettings
+    """Settings that the shards were built with."""
+    shards: tuple[ShardRef, ...]
+    """One per partition, in order; a partition without chunks has none."""
+    documents: int
+    """Documents that the release was built from."""
+    table_versions: dict[str, int]
+    """Version of each Lance table that the release was built from."""
+    evaluation: Evaluation
+    """Retrieval quality."""
+    created_at: datetime
+    """When the manifest was first written."""
+
+    @property
+    def release_id(self) -> str:
+        """16 hexadecimal digits over what is searchable: equal content gives an equal id, whenever it was built."""
+        shards = [f"{shard.number}:{shard.content}" for shard in self.shards]
+        return content_hash(self.corpus, self.embedding.fingerprint, self.index.model_dump_json(), *shards)[:16]
+
+    @property
+    def chunks(self) -> int:
+        """Chunks that can be searched."""
+        return sum(shard.chunks for shard in self.shards)
+
+
+class ReleaseRegistry:
+    """The manifests and the pointer in one folder; safe for any number of readers and one writer."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._pointer = folder / "current"
+
+    def current_id(self) -> str | None:
+        """Read the pointer; None before the first promotion."""
+        try:
+            return self._pointer.read_text("utf-8").strip() or None
+        except FileNotFoundError:
+            return None
+
+    def load(self, release_id: str) -> ReleaseManifest:
+        """Read a manifest.
+
+        Raises:
+            ReleaseError: there is no such release, or its manifest is damaged.
+        """
+        path = self._folder / f"{release_id}.json"
+        try:
+            manifest = ReleaseManifest.model_validate_json(path.read_bytes())
+        except FileNotFoundError as exc:
+            raise ReleaseError(f"there is no release {release_id!r}; `forebay release list` shows them.") from exc
+        except ValidationError as exc:
+            raise ReleaseError(f"the manifest {path} is damaged; run the pipeline again to rewrite it.") from exc
+        if manifest.release_id != release_id:
+            raise ReleaseError(f"the manifest {path} describes another release ({manifest.release_id}).")
+        return manifest
+
+    def current(self) -> ReleaseManifest | None:
+        """Read the manifest of the current release; None before the first promotion."""
+        release_id = self.current_id()
+        return None if release_id is None else self.load(release_id)
+
+    def list(self) -> list[ReleaseManifest]:
+        """Read all manifests, newest first."""
+        manifests = [self.load(path.stem) for path in self._folder.glob("*.json")]
+        return sorted(manifests, key=lambda manifest: manifest.created_at, reverse=True)
+
+    def save(self, manifest: ReleaseManifest) -> ReleaseManifest:
+        """Write a manifest, keeping the creation time of one with the same id."""
+        path = self._folder / f"{manifest.release_id}.json"
+        if path.exists():
+            manifest = manifest.model_copy(update={"created_at": self.load(manifest.release_id).created_at})
+        self._replace(path, manifest.model_dump_json(indent=2))
+        return manifest
+
+    def promote(self, release_id: str) -> None:
+        """Make a release the current one by one atomic pointer move.
+
+        Raises:
+            ReleaseError: there is no such release.
+        """
+        self.load(release_id)
+        previous = self.current_id()
+        if previous == release_id:
+            return
+        if previous is not None:
+            self._replace(self._folder / "previous", previous)
+        self._replace(self._pointer, release_id)
+
+    def rollback(self) -> str:
+        """Move the pointer back to the release that was current before; the same call again moves it forward.
+
+        Returns:
+            The id of the release that is now current.
+
+        Raises:
+            ReleaseError: there was none before.
+        """
+        try:
+            previous = (self._folder / "previous").read_text("utf-8").strip()
+        except FileNotFoundError as exc:
+            raise ReleaseError("there is no earlier release to go back to.") from exc
+        self.promote(previous)
+        return previous
+
+    def _replace(self, path: Path, text: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = path.with_name(f".{path.name}.{os.getpid()}")
+        with staging.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(staging, path)
+
+
+def worse_metrics(candidate: Evaluation, current: Evaluation, margin: float) -> list[str]:
+    """List the metrics by which a candidate is worse than the current release by more than the margin.
+
+    Evaluations over different questions are not compared, and a metric that one of them lacks neither.
+    """
+    if candidate.questions_hash != current.questions_hash:
+        return []
+    worse: list[str] = []
+    for name in ("ndcg10", "recall100"):
+        new, old = getattr(candidate, name), getattr(current, name)
+        if new is not None and old is not None and new < old - margin:
+            worse.append(f"{name} {new:.4f} against {old:.4f}")
+    return worse
+
+
+def now() -> datetime:
+    """Give the time for a manifest's `created_at`."""
+    return datetime.now(UTC)

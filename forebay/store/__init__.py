@@ -1,0 +1,5 @@
+"""Vector stores: the contract, metadata filters, rank fusion, and the embedded Qdrant Edge store."""
+
+from forebay.store.contract import Hit, OpenRelease, SearchMode, SearchRequest, ShardRef, VectorStore
+
+__all__ = ["Hit", "OpenRelease", "SearchMode", "SearchRequest", "ShardRef", "VectorStore"]

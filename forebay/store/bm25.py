@@ -1,0 +1,81 @@
+"""BM25 over several shards: term weights from Qdrant's tokenizer, inverse document frequency over the whole release.
+
+Qdrant's own IDF modifier counts inside one shard, which ranks a shard's hits against its neighbours' wrongly;
+with the document frequencies kept beside each shard the scores of all shards are on one scale.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_edge import Bm25, Bm25Config, SparseVector
+
+from forebay.settings import IndexSettings
+
+__all__ = ["DocumentFrequencies", "bm25_model"]
+
+
+def bm25_model(settings: IndexSettings) -> Bm25:
+    """Build the tokenizer and term-weight model that documents and queries share."""
+    return Bm25(
+        Bm25Config(
+            k=settings.bm25_k, b=settings.bm25_b, avg_len=settings.bm25_average_terms, language=settings.bm25_language
+        )
+    )
+
+
+class DocumentFrequencies:
+    """How many chunks contain each term, for the chunks of one shard or of a whole release."""
+
+    def __init__(self, n_chunks: int, terms: NDArray[np.uint32], counts: NDArray[np.int64]) -> None:
+        self.n_chunks = n_chunks
+        self.terms = terms
+        """(n_terms,) uint32, ascending: Qdrant's hashes of the terms."""
+        self.counts = counts
+        """(n_terms,) int64: chunks that contain the term."""
+
+    @classmethod
+    def count(cls, vectors: Iterable[SparseVector]) -> "DocumentFrequencies":
+        """Count over the sparse vectors of chunks; a term stands at most once in each."""
+        indices = [np.asarray(vector.indices, dtype=np.uint32) for vector in vectors]
+        joined = np.concatenate(indices) if indices else np.empty(0, np.uint32)
+        terms, counts = np.unique(joined, return_counts=True)
+        return cls(len(indices), terms, counts.astype(np.int64))
+
+    @classmethod
+    def merge(cls, parts: Iterable["DocumentFrequencies"]) -> "DocumentFrequencies":
+        """Add up disjoint sets of chunks."""
+        held = list(parts)
+        if not held:
+            return cls(0, np.empty(0, np.uint32), np.empty(0, np.int64))
+        terms, positions = np.unique(np.concatenate([part.terms for part in held]), return_inverse=True)
+        counts = np.zeros(len(terms), np.int64)
+        np.add.at(counts, positions, np.concatenate([part.counts for part in held]))
+        return cls(sum(part.n_chunks for part in held), terms, counts)
+
+    def save(self, path: Path) -> None:
+        """Write to a NumPy archive (no pickled objects)."""
+        np.savez(path, n_chunks=np.int64(self.n_chunks), terms=self.terms, counts=self.counts)
+
+    @classmethod
+    def load(cls, path: Path) -> "DocumentFrequencies":
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as archive:
+            return cls(int(archive["n_chunks"]), archive["terms"], archive["counts"])
+
+    def weigh(self, query: SparseVector) -> SparseVector:
+        """Multiply a query's terms by their inverse document frequency.
+
+        ln(1 + (N - n + 0.5) / (n + 0.5)); Source: Robertson & Zaragoza 2009, in the non-negative form of Lucene.
+        Terms that no chunk contains are left out.
+        """
+        wanted = np.asarray(query.indices, dtype=np.uint32)
+        if not len(self.terms) or not len(wanted):
+            return SparseVector([], [])
+        positions = np.minimum(np.searchsorted(self.terms, wanted), len(self.terms) - 1)
+        known = self.terms[positions] == wanted
+        counts = self.counts[positions[known]]
+        idf = np.log1p((self.n_chunks - counts + 0.5) / (counts + 0.5))
+        values = np.asarray(query.values, dtype=np.float64)[known] * idf
+        return SparseVector(wanted[known].tolist(), values.tolist())

@@ -1,0 +1,143 @@
+"""What every vector store offers to the pipeline (build, count) and to the retriever (open, search)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from forebay.releases import ReleaseManifest
+
+__all__ = ["Hit", "OpenRelease", "SearchMode", "SearchRequest", "ShardRef", "VectorStore"]
+
+
+class SearchMode(StrEnum):
+    """Which legs a search uses."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    BM25 = "bm25"
+
+
+class ShardRef(BaseModel):
+    """One immutable index shard, as a release manifest names it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    """Shard number, the same as the Dagster partition's."""
+    content: str
+    """Hash of the chunks, vectors' identity and index settings that the shard was built from."""
+    path: str
+    """Folder of the shard, relative to the store's root."""
+    chunks: int
+    """Points in the shard."""
+    bytes: int
+    """Size of its files."""
+    checksum: str
+    """Hash over the names and contents of its files."""
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """One question for the index."""
+
+    text: str
+    """Question in words, for BM25."""
+    vector: NDArray[np.float32]
+    """(dim,) float32 unit vector, for the dense leg."""
+    top_k: int = 10
+    """Hits wanted."""
+    mode: SearchMode = SearchMode.HYBRID
+    """Legs to use."""
+    where: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Metadata filter, as `forebay.store.filters` describes it."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A passage that a search found."""
+
+    chunk_id: str
+    """Id of the chunk."""
+    doc_id: str
+    """Id of its document."""
+    score: float
+    """Fused score (hybrid) or the leg's own; higher is nearer. Comparable within one search only."""
+    similarity: float | None
+    """Cosine similarity to the question, where the dense leg found the passage."""
+    title: str
+    """Title of the document."""
+    text: str
+    """The passage."""
+    uri: str
+    """Where the document came from."""
+    heading_path: str
+    """Headings above the passage."""
+    start_char: int
+    """Start of the passage in the document's text."""
+    end_char: int
+    """End of the passage in the document's text."""
+    text_hash: str
+    """Identity of the passage's text."""
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The document's filterable fields."""
+
+
+class OpenRelease(Protocol):
+    """A release that is ready to be searched; safe for concurrent searches."""
+
+    @property
+    def manifest(self) -> "ReleaseManifest":
+        """What was opened."""
+        ...
+
+    def search(self, requests: Sequence[SearchRequest]) -> list[list[Hit]]:
+        """Answer several requests, each with its best hits, best first.
+
+        Raises:
+            FilterError: a filter names an unknown field or has a value of the wrong type.
+            ReleaseError: a vector has another dimension than the release.
+        """
+        ...
+
+    def count(self, where: Mapping[str, Any] | None = None) -> int:
+        """Count the chunks that match a filter."""
+        ...
+
+    def close(self) -> None:
+        """Give back memory and files; searches under way must have ended."""
+        ...
+
+
+class VectorStore(Protocol):
+    """Builds immutable shards and opens releases of them."""
+
+    def shard_folder(self, number: int, content: str) -> str:
+        """Name the place of a shard: the same number and content always give the same place."""
+        ...
+
+    def find_shard(self, number: int, content: str) -> ShardRef | None:
+        """Look for a finished shard with this number and content."""
+        ...
+
+    def build_shard(self, number: int, content: str, batches: Iterable[pa.RecordBatch]) -> ShardRef:
+        """Build a shard from chunk rows with a `vector` column, and make it visible only when it is complete.
+
+        Raises:
+            IndexBuildError: the rows can't be indexed, or the finished shard doesn't hold all of them.
+        """
+        ...
+
+    def open(self, manifest: "ReleaseManifest") -> OpenRelease:
+        """Open a release for searching.
+
+        Raises:
+            ReleaseError: a shard is missing or damaged.
+        """
+        ...

@@ -1,0 +1,116 @@
+"""The folder of one immutable shard: built aside, sealed with checksums, made visible by one rename."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from forebay.documents import content_hash
+from forebay.errors import IndexBuildError, ReleaseError
+from forebay.models import file_checksum
+from forebay.store.contract import ShardRef
+
+__all__ = ["find_sealed", "seal", "staging_folder", "verify"]
+
+_SEAL = "shard.json"
+_STAGING_PREFIX = ".building-"
+
+
+@contextmanager
+def staging_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside `target` to build in; it is gone afterwards unless it was sealed.
+
+    Folders that a killed build of the same shard left behind are removed.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for orphan in target.parent.glob(f"{_STAGING_PREFIX}{target.name}-*"):
+        if not _is_alive(orphan):
+            shutil.rmtree(orphan, ignore_errors=True)
+    prefix = f"{_STAGING_PREFIX}{target.name}-{os.getpid()}-"
+    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=prefix))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(staging: Path) -> bool:
+    pid = staging.name.split("-")[-2]
+    return pid.isdigit() and Path(f"/proc/{pid}").exists()
+
+
+def seal(staging: Path, target: Path, *, root: Path, number: int, content: str, chunks: int) -> ShardRef:
+    """Write the checksums of a finished shard into it and move it to its final place.
+
+    Where another process sealed the same shard first, that one is kept.
+    """
+    files = _files(staging)
+    ref = ShardRef(
+        number=number,
+        content=content,
+        path=target.relative_to(root).as_posix(),
+        chunks=chunks,
+        bytes=sum(path.stat().st_size for path in files.values()),
+        checksum=_checksum(files),
+    )
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    document = {"ref": ref.model_dump(), "sizes": sizes}
+    with (staging / _SEAL).open("w", encoding="utf-8") as stream:
+        json.dump(document, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    try:
+        os.rename(staging, target)
+    except OSError as exc:
+        sealed = find_sealed(target)
+        if sealed is None:
+            raise IndexBuildError(f"the shard folder {target} is in the way and not a finished shard.") from exc
+        return sealed
+    return ref
+
+
+def find_sealed(target: Path) -> ShardRef | None:
+    """Read the seal of a finished shard; None where there is none."""
+    try:
+        return ShardRef.model_validate(json.loads((target / _SEAL).read_bytes())["ref"])
+    except (FileNotFoundError, ValidationError, ValueError, KeyError):
+        return None
+
+
+def verify(folder: Path, ref: ShardRef, *, contents: bool) -> None:
+    """Compare a shard's files with its seal and the manifest.
+
+    Args:
+        folder: Folder of the shard.
+        ref: What the manifest says of it.
+        contents: Compare the checksum of every file; otherwise their names and sizes only.
+
+    Raises:
+        ReleaseError: the shard is missing, or a file was cut, changed or removed.
+    """
+    if find_sealed(folder) != ref:
+        raise ReleaseError(
+            f"the index shard {folder} is missing or is not the one that the release names. "
+            "Run the pipeline again to rebuild it."
+        )
+    sizes: dict[str, int] = json.loads((folder / _SEAL).read_bytes())["sizes"]
+    files = _files(folder)
+    for name, size in sizes.items():
+        if name not in files or files[name].stat().st_size != size:
+            raise ReleaseError(f"the file {name!r} of the index shard {folder} was cut, changed or removed.")
+    if contents and _checksum({name: files[name] for name in sizes}) != ref.checksum:
+        raise ReleaseError(f"the index shard {folder} doesn't match its checksum.")
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _SEAL)
+    return {path.relative_to(folder).as_posix(): path for path in paths}
+
+
+def _checksum(files: dict[str, Path]) -> str:
+    return content_hash(*(part for name, path in files.items() for part in (name, file_checksum(path))))
