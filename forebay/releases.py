@@ -12,7 +12,7 @@ from forebay.errors import ReleaseError
 from forebay.settings import IndexSettings
 from forebay.store.contract import ShardRef
 
-__all__ = ["Evaluation", "ReleaseManifest", "ReleaseRegistry", "worse_metrics"]
+__all__ = ["Evaluation", "ReleaseManifest", "ReleaseRegistry", "now", "worse_metrics"]
 
 
 class Evaluation(BaseModel):
@@ -56,7 +56,9 @@ class ReleaseManifest(BaseModel):
     def release_id(self) -> str:
         """16 hexadecimal digits over what is searchable: equal content gives an equal id, whenever it was built."""
         shards = [f"{shard.number}:{shard.content}" for shard in self.shards]
-        return content_hash(self.corpus, self.embedding.fingerprint, self.index.model_dump_json(), *shards)[:16]
+        return content_hash(self.corpus, self.embedding.fingerprint, self.index.model_dump_json(), *shards)[
+            :16
+        ]
 
     @property
     def chunks(self) -> int:
@@ -78,6 +80,10 @@ class ReleaseRegistry:
         except FileNotFoundError:
             return None
 
+    def holds(self, release_id: str) -> bool:
+        """Say whether there is a manifest of this id."""
+        return (self._folder / f"{release_id}.json").exists()
+
     def load(self, release_id: str) -> ReleaseManifest:
         """Read a manifest.
 
@@ -88,9 +94,13 @@ class ReleaseRegistry:
         try:
             manifest = ReleaseManifest.model_validate_json(path.read_bytes())
         except FileNotFoundError as exc:
-            raise ReleaseError(f"there is no release {release_id!r}; `forebay release list` shows them.") from exc
+            raise ReleaseError(
+                f"there is no release {release_id!r}; `forebay release list` shows them."
+            ) from exc
         except ValidationError as exc:
-            raise ReleaseError(f"the manifest {path} is damaged; run the pipeline again to rewrite it.") from exc
+            raise ReleaseError(
+                f"the manifest {path} is damaged; run the pipeline again to rewrite it."
+            ) from exc
         if manifest.release_id != release_id:
             raise ReleaseError(f"the manifest {path} describes another release ({manifest.release_id}).")
         return manifest

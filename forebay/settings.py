@@ -91,7 +91,7 @@ class ChunkSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FOREBAY_CHUNK_", extra="ignore")
 
-    max_tokens: int = Field(default=220, ge=16)
+    max_tokens: int = Field(default=250, ge=16)
     """Budget of a chunk in the embedding model's own tokens, title and heading path included."""
     overlap_tokens: int = Field(default=32, ge=0)
     """Tokens shared by neighbouring chunks of one section."""
@@ -108,6 +108,8 @@ class EmbeddingSettings(BaseSettings):
     """`auto`: bf16 where the processor multiplies it in hardware, else fp32."""
     batch_tokens: int = Field(default=8192, ge=64)
     """Padded tokens per forward pass."""
+    commit_rows: int = Field(default=4096, ge=1)
+    """Texts per commit: what a killed embedding job loses at most."""
 
 
 class IndexSettings(BaseSettings):
@@ -173,7 +175,10 @@ class ServingSettings(BaseSettings):
     min_relevance: float = Field(default=0.35, ge=-1, le=1)
     """Cosine similarity of the best passage below which the corpus is said not to hold the answer."""
     min_support: float = Field(default=0.6, ge=0, le=1)
-    """Share of an answer sentence's content words that its cited passage must contain."""
+    """Share of an answer sentence's content words that its cited passage must contain, in the same order for half of
+    the weight (see `bentos.gateway.support`)."""
+    answer_timeout_s: float = Field(default=300, gt=0)
+    """Longest time that one answer may take."""
 
 
 class GeneratorSettings(BaseSettings):

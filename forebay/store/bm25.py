@@ -20,7 +20,10 @@ def bm25_model(settings: IndexSettings) -> Bm25:
     """Build the tokenizer and term-weight model that documents and queries share."""
     return Bm25(
         Bm25Config(
-            k=settings.bm25_k, b=settings.bm25_b, avg_len=settings.bm25_average_terms, language=settings.bm25_language
+            k=settings.bm25_k,
+            b=settings.bm25_b,
+            avg_len=settings.bm25_average_terms,
+            language=settings.bm25_language,
         )
     )
 

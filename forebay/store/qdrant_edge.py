@@ -39,7 +39,7 @@ from forebay.store.bm25 import DocumentFrequencies, bm25_model
 from forebay.store.contract import Hit, SearchMode, SearchRequest, ShardRef
 from forebay.store.filters import to_qdrant_filter
 from forebay.store.fusion import reciprocal_rank_fusion
-from forebay.store.shard_files import find_sealed, seal, staging_folder, verify
+from forebay.store.shard_files import find_intact, seal, staging_folder, verify
 
 __all__ = ["QdrantEdgeRelease", "QdrantEdgeStore"]
 
@@ -47,7 +47,18 @@ _DENSE = "dense"
 _SPARSE = "bm25"
 _FREQUENCIES = "frequencies.npz"
 _UPSERT_ROWS = 512
-_PAYLOAD = ("doc_id", "title", "text", "uri", "source", "format", "heading_path", "start_char", "end_char", "text_hash")
+_PAYLOAD = (
+    "doc_id",
+    "title",
+    "text",
+    "uri",
+    "source",
+    "format",
+    "heading_path",
+    "start_char",
+    "end_char",
+    "text_hash",
+)
 _INDEXED = ("doc_id", "source", "format")
 _NORM_TOLERANCE = 1e-3
 # Candidates of each leg: enough that fusion sees past the wanted hits, and 100 at least for recall@100.
@@ -68,7 +79,7 @@ class QdrantEdgeStore:
 
     def find_shard(self, number: int, content: str) -> ShardRef | None:
         """Look for a finished shard with this number and content."""
-        return find_sealed(self._root / self.shard_folder(number, content))
+        return find_intact(self._root / self.shard_folder(number, content))
 
     def build_shard(self, number: int, content: str, batches: Iterable[pa.RecordBatch]) -> ShardRef:
         """Build a shard from chunk rows with a `vector` column; see `VectorStore.build_shard`."""
@@ -79,9 +90,12 @@ class QdrantEdgeStore:
                 chunks = self._fill(shard, staging, batches)
                 shard.optimize()
                 shard.flush()
-                held = shard.count(CountRequest(exact=True))
             finally:
                 shard.close()
+            # The first load writes down settings that were left open; sealed before it, no checksum would hold.
+            settled = EdgeShard.load(str(staging))
+            held = settled.count(CountRequest(exact=True))
+            settled.close()
             if held != chunks:
                 raise IndexBuildError(f"shard {number} holds {held} points after {chunks} chunks were added.")
             return seal(staging, target, root=self._root, number=number, content=content, chunks=chunks)
@@ -91,9 +105,13 @@ class QdrantEdgeStore:
         return QdrantEdgeRelease(self._root, manifest)
 
     def _config(self) -> EdgeConfig:
-        quantization = ScalarQuantizationConfig(ScalarType.Bits8) if self._settings.quantization == "int8" else None
+        quantization = (
+            ScalarQuantizationConfig(ScalarType.Int8) if self._settings.quantization == "int8" else None
+        )
         return EdgeConfig(
-            vectors={_DENSE: EdgeVectorParams(self._spec.dim, Distance.Cosine, quantization_config=quantization)},
+            vectors={
+                _DENSE: EdgeVectorParams(self._spec.dim, Distance.Cosine, quantization_config=quantization)
+            },
             sparse_vectors={_SPARSE: EdgeSparseVectorParams()},
             hnsw_config=HnswIndexConfig(
                 self._settings.hnsw_m, self._settings.hnsw_ef_construct, full_scan_threshold=10_000
@@ -120,7 +138,9 @@ def _rows(batch: pa.RecordBatch, dim: int) -> Iterable[tuple[dict[str, Any], lis
     column = batch.column("vector")
     vectors = np.asarray(column.flatten(), dtype=np.float32)
     if column.null_count or vectors.size != batch.num_rows * dim:
-        raise IndexBuildError(f"chunks without a vector of dimension {dim} can't be indexed; embed them first.")
+        raise IndexBuildError(
+            f"chunks without a vector of dimension {dim} can't be indexed; embed them first."
+        )
     vectors = vectors.reshape(batch.num_rows, dim)
     if not np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=_NORM_TOLERANCE):
         raise IndexBuildError("a vector is not a finite unit vector; the embeddings table is damaged.")
@@ -128,7 +148,9 @@ def _rows(batch: pa.RecordBatch, dim: int) -> Iterable[tuple[dict[str, Any], lis
     return zip(rows, vectors.tolist(), strict=True)
 
 
-def _points(rows: Iterable[tuple[dict[str, Any], list[float]]], bm25: Bm25) -> tuple[list[Point], list[SparseVector]]:
+def _points(
+    rows: Iterable[tuple[dict[str, Any], list[float]]], bm25: Bm25
+) -> tuple[list[Point], list[SparseVector]]:
     points: list[Point] = []
     sparse: list[SparseVector] = []
     for row, vector in rows:

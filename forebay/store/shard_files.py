@@ -15,7 +15,7 @@ from forebay.errors import IndexBuildError, ReleaseError
 from forebay.models import file_checksum
 from forebay.store.contract import ShardRef
 
-__all__ = ["find_sealed", "seal", "staging_folder", "verify"]
+__all__ = ["find_intact", "seal", "staging_folder", "verify"]
 
 _SEAL = "shard.json"
 _STAGING_PREFIX = ".building-"
@@ -64,18 +64,36 @@ def seal(staging: Path, target: Path, *, root: Path, number: int, content: str, 
         json.dump(document, stream)
         stream.flush()
         os.fsync(stream.fileno())
+    if target.exists():
+        kept = find_intact(target)
+        if kept is not None:
+            return kept
+        os.rename(target, staging.with_name(f"{staging.name}-damaged"))
     try:
         os.rename(staging, target)
     except OSError as exc:
-        sealed = find_sealed(target)
-        if sealed is None:
-            raise IndexBuildError(f"the shard folder {target} is in the way and not a finished shard.") from exc
-        return sealed
+        kept = find_intact(target)
+        if kept is None:
+            raise IndexBuildError(
+                f"the shard folder {target} is in the way and not a finished shard."
+            ) from exc
+        return kept
     return ref
 
 
-def find_sealed(target: Path) -> ShardRef | None:
-    """Read the seal of a finished shard; None where there is none."""
+def find_intact(target: Path) -> ShardRef | None:
+    """Read the seal of a finished shard; None where there is none, or files of it are cut or missing."""
+    ref = _read_seal(target)
+    if ref is None:
+        return None
+    try:
+        verify(target, ref, contents=False)
+    except ReleaseError:
+        return None
+    return ref
+
+
+def _read_seal(target: Path) -> ShardRef | None:
     try:
         return ShardRef.model_validate(json.loads((target / _SEAL).read_bytes())["ref"])
     except (FileNotFoundError, ValidationError, ValueError, KeyError):
@@ -93,7 +111,7 @@ def verify(folder: Path, ref: ShardRef, *, contents: bool) -> None:
     Raises:
         ReleaseError: the shard is missing, or a file was cut, changed or removed.
     """
-    if find_sealed(folder) != ref:
+    if _read_seal(folder) != ref:
         raise ReleaseError(
             f"the index shard {folder} is missing or is not the one that the release names. "
             "Run the pipeline again to rebuild it."
@@ -104,7 +122,9 @@ def verify(folder: Path, ref: ShardRef, *, contents: bool) -> None:
         if name not in files or files[name].stat().st_size != size:
             raise ReleaseError(f"the file {name!r} of the index shard {folder} was cut, changed or removed.")
     if contents and _checksum({name: files[name] for name in sizes}) != ref.checksum:
-        raise ReleaseError(f"the index shard {folder} doesn't match its checksum.")
+        raise ReleaseError(
+            f"the index shard {folder} doesn't match its checksum; remove that folder and run the pipeline again."
+        )
 
 
 def _files(folder: Path) -> dict[str, Path]:

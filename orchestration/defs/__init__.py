@@ -1,0 +1,1 @@
+"""Assets by stage, and what starts them."""

@@ -1,0 +1,3 @@
+"""The generator's checkpoints."""
+
+__all__: list[str] = []

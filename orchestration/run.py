@@ -1,0 +1,150 @@
+"""`forebay ingest`: run the ingest job in this process and show its progress."""
+
+import argparse
+import os
+import sys
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+
+from forebay.releases import ReleaseRegistry
+from forebay.settings import PathSettings
+from orchestration.defs.automation import ALL_SHARDS, INGEST_JOB
+
+__all__ = ["main", "run_ingest"]
+
+_POLL_S = 0.5
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; gives its exit status."""
+    parser = argparse.ArgumentParser(prog="forebay ingest", description=__doc__)
+    parser.add_argument("--source", type=Path, required=True, help="folder of the documents")
+    options = parser.parse_args(arguments)
+    paths = PathSettings()
+    log = paths.data.absolute() / "logs" / f"ingest-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    with _quiet(log) as console:
+        succeeded = run_ingest(options.source, paths, console)
+        if not succeeded:
+            console.print(f"[red]the run failed; the current release stays as it was.[/red] Log: {log}")
+            return 1
+        manifest = ReleaseRegistry(paths.releases).current()
+        if manifest is not None:
+            console.print(
+                f"release [bold]{manifest.release_id}[/bold]: {manifest.documents} documents, {manifest.chunks} chunks"
+            )
+    return 0
+
+
+@contextmanager
+def _quiet(log: Path) -> Iterator[Console]:
+    """Send what libraries and child processes print to a log file; give a console on the real output."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    screen = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    with log.open("ab") as target:
+        os.dup2(target.fileno(), 1)
+        os.dup2(target.fileno(), 2)
+    try:
+        yield Console(file=screen)
+    finally:
+        os.dup2(screen.fileno(), 1)
+        os.dup2(screen.fileno(), 2)
+
+
+def run_ingest(source: Path, paths: PathSettings, console: Console) -> bool:
+    """Run the ingest job over all shards and report whether it succeeded."""
+    # Imported here: Dagster's definitions read the settings at import.
+    from orchestration.definitions import defs
+
+    warnings.simplefilter("ignore")
+    paths.dagster.mkdir(parents=True, exist_ok=True)
+    configuration = paths.dagster / "dagster.yaml"
+    if not configuration.exists():
+        configuration.write_text("telemetry:\n  enabled: false\n", "utf-8")
+    os.environ["DAGSTER_HOME"] = str(paths.dagster)
+    source_config = {"config": {"source": str(source.absolute())}}
+    job = defs.resolve_job_def(INGEST_JOB)
+    run_id = str(uuid.uuid4())
+    with dg.DagsterInstance.get() as instance:
+        watcher = _Watcher(instance, run_id, console)
+        with watcher:
+            result = job.execute_in_process(
+                instance=instance,
+                run_id=run_id,
+                raise_on_error=False,
+                tags=ALL_SHARDS,
+                run_config={
+                    "ops": {"documents": source_config, "golden_questions": source_config},
+                    "loggers": {"console": {"config": {"log_level": "INFO"}}},
+                },
+            )
+    return result.success
+
+
+class _Watcher:
+    """Shows a run's events on a console while the run goes on in another thread."""
+
+    def __init__(self, instance: dg.DagsterInstance, run_id: str, console: Console) -> None:
+        self._instance = instance
+        self._run_id = run_id
+        self._console = console
+        self._seen = 0
+        self._step = "starting"
+        self._since = time.monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        with Live(self._status(), console=self._console, refresh_per_second=4, transient=True) as live:
+            while not self._stop.wait(_POLL_S):
+                self._show_new()
+                live.update(self._status())
+            self._show_new()
+
+    def _status(self) -> Table:
+        row = Table.grid(padding=(0, 1))
+        row.add_row(Spinner("dots"), f"{self._step}", f"[dim]{time.monotonic() - self._since:.0f} s[/dim]")
+        return row
+
+    def _show_new(self) -> None:
+        entries = self._instance.all_logs(self._run_id)
+        for entry in entries[self._seen :]:
+            self._show(entry)
+        self._seen = len(entries)
+
+    def _show(self, entry: dg.EventLogEntry) -> None:
+        event = entry.dagster_event
+        if event is None:
+            if entry.level >= 40:
+                self._console.print(f"  [red]{entry.user_message}[/red]")
+            elif entry.step_key:
+                self._step = f"{entry.step_key}: {entry.user_message}"
+        elif event.is_step_start:
+            self._step, self._since = str(event.step_key), time.monotonic()
+        elif event.is_step_success:
+            self._console.print(
+                f"  [green]✓[/green] {event.step_key} [dim]{time.monotonic() - self._since:.1f} s[/dim]"
+            )
+        elif event.is_step_failure:
+            self._console.print(f"  [red]✗ {event.step_key}[/red]")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""`forebay eval`: ask the golden questions of a release and print the figures."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from forebay.embedding.sentence_transformer import load_embedder
+from forebay.errors import ForebayError, ReleaseError
+from forebay.golden import GoldenQuestions
+from forebay.releases import ReleaseManifest, ReleaseRegistry
+from forebay.settings import PathSettings
+from forebay.store.contract import SearchMode
+from forebay.store.qdrant_edge import QdrantEdgeStore
+from quality.retrieval import evaluate
+
+__all__ = ["evaluate_release", "main"]
+
+
+def evaluate_release(
+    manifest: ReleaseManifest, golden: GoldenQuestions, paths: PathSettings, modes: list[SearchMode]
+) -> dict[SearchMode, tuple[float | None, float | None]]:
+    """Measure (nDCG@10, recall@100) of a release in each mode."""
+    embedder = load_embedder(manifest.embedding, paths.models)
+    release = QdrantEdgeStore(paths.shards, manifest.embedding, manifest.index).open(manifest)
+    try:
+        results = {mode: evaluate(release, embedder, golden, mode) for mode in modes}
+    finally:
+        release.close()
+    return {mode: (result.ndcg10, result.recall100) for mode, result in results.items()}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; gives its exit status."""
+    parser = argparse.ArgumentParser(prog="forebay eval", description=__doc__)
+    paths = PathSettings()
+    golden = paths.data.absolute() / "golden"
+    parser.add_argument(
+        "--queries", type=Path, default=golden / "queries.jsonl", help="questions in BEIR's JSONL"
+    )
+    parser.add_argument("--qrels", type=Path, default=golden / "qrels.tsv", help="judgements in BEIR's TSV")
+    parser.add_argument("--release", help="release id (default: the current release)")
+    options = parser.parse_args(arguments)
+    try:
+        registry = ReleaseRegistry(paths.releases)
+        manifest = registry.load(options.release) if options.release else registry.current()
+        if manifest is None:
+            raise ReleaseError("there is no release yet; run `forebay ingest PATH` first.")
+        questions = GoldenQuestions.load(options.queries, options.qrels)
+        with Console(stderr=True).status(f"asking {len(questions.queries)} questions"):
+            figures = evaluate_release(manifest, questions, paths, list(SearchMode))
+    except ForebayError as exc:
+        Console(stderr=True).print(f"[red]{exc}[/red]")
+        return 1
+    table = Table("search", "nDCG@10", "recall@100", title=f"release {manifest.release_id}")
+    for mode, (ndcg, recall) in figures.items():
+        table.add_row(mode.value, *("-" if value is None else f"{value:.4f}" for value in (ndcg, recall)))
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

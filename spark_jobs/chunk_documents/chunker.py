@@ -1,0 +1,81 @@
+"""Cut one document: by headings, then by paragraphs and sentences, within a budget of the model's tokens."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import semchunk
+
+from forebay.chunks import embedded_text
+from forebay.documents import content_hash
+from forebay.settings import ChunkSettings
+from spark_jobs.chunk_documents.sections import sections_of
+
+__all__ = ["Chunker", "Piece", "chunker_fingerprint"]
+
+_VERSION = "2"
+_MIN_TEXT_TOKENS = 32
+_MAX_CONTEXT_CHARS = 200
+_CACHED_COUNTS = 20_000
+# Longer texts are not even counted before they are cut.
+_MAX_CHARS_PER_TOKEN = 50
+
+
+def chunker_fingerprint(settings: ChunkSettings, model_revision: str) -> str:
+    """Name a way of cutting; documents cut in another way are cut again."""
+    return content_hash(_VERSION, settings.model_dump_json(), model_revision)[:12]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A chunk, as far as its document's text decides it."""
+
+    title: str
+    heading_path: str
+    text: str
+    start: int
+    end: int
+    n_tokens: int
+
+
+class Chunker:
+    """Cuts documents with semchunk (sentences and clauses before words) under a token budget."""
+
+    def __init__(self, settings: ChunkSettings, count_tokens: Callable[[str], int]) -> None:
+        self._settings = settings
+        self._count = count_tokens
+        self._by_budget: dict[int, semchunk.Chunker] = {}
+
+    def split(self, title: str, text: str, format_name: str) -> Iterator[Piece]:
+        """Cut a document.
+
+        Yields:
+            Pieces in the order of the text; `text[start:end]` of the document is a piece's text, and its embedded
+            text, title and headings included, fits `ChunkSettings.max_tokens`.
+        """
+        quarter = self._settings.max_tokens // 4
+        title = self._fit(title, quarter)
+        for section in sections_of(text, format_name):
+            heading_path = self._fit(section.heading_path, quarter)
+            context = self._count(embedded_text(title, heading_path, ""))
+            budget = max(_MIN_TEXT_TOKENS, self._settings.max_tokens - context)
+            body = text[section.start : section.end]
+            for start, end in self._spans(body, budget):
+                piece = body[start:end]
+                n_tokens = self._count(embedded_text(title, heading_path, piece))
+                yield Piece(title, heading_path, piece, section.start + start, section.start + end, n_tokens)
+
+    def _spans(self, body: str, budget: int) -> list[tuple[int, int]]:
+        if len(body) < budget * _MAX_CHARS_PER_TOKEN and self._count(body) <= budget:
+            # With an overlap, semchunk cuts even a text that fits.
+            return [(len(body) - len(body.lstrip()), len(body.rstrip()))]
+        if budget not in self._by_budget:
+            self._by_budget[budget] = semchunk.chunkerify(self._count, budget, cache_maxsize=_CACHED_COUNTS)
+        overlap = min(self._settings.overlap_tokens, budget // 2) or None
+        _, offsets = self._by_budget[budget](body, offsets=True, overlap=overlap)
+        return [(start, end) for start, end in offsets if body[start:end].strip()]
+
+    def _fit(self, text: str, budget: int) -> str:
+        text = text.strip()[:_MAX_CONTEXT_CHARS]
+        while (n_tokens := self._count(text)) > budget:
+            text = text[: len(text) * budget // n_tokens].strip()
+        return text

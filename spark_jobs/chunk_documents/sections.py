@@ -1,0 +1,67 @@
+"""Split a Markdown document at its headings."""
+
+from dataclasses import dataclass
+
+from markdown_it import MarkdownIt
+
+__all__ = ["Section", "sections_of"]
+
+_SEPARATOR = " > "
+
+
+@dataclass(frozen=True)
+class Section:
+    """A stretch of a document's text under one path of headings."""
+
+    heading_path: str
+    """Headings from the outermost to the innermost, joined by ` > `; empty before the first."""
+    start: int
+    """First character, behind the heading."""
+    end: int
+    """Character after the last."""
+
+
+def sections_of(text: str, format_name: str) -> list[Section]:
+    """Find the sections of a document; text that is no Markdown is one section."""
+    if format_name != "markdown":
+        return [Section("", 0, len(text))]
+    # Offsets of markdown-it's lines: it ends lines at \n, \r\n and \r.
+    starts = _line_starts(text)
+    tokens = MarkdownIt("commonmark").parse(text)
+    sections: list[Section] = []
+    headings: list[tuple[int, str]] = []
+    start = 0
+    for token, inline in zip(tokens, tokens[1:], strict=False):
+        # Only headings at the top level divide; one in a list or a quotation belongs to it.
+        if token.type != "heading_open" or token.level != 0 or token.map is None:
+            continue
+        first, after = token.map
+        sections.append(Section(_path(headings), start, starts[first]))
+        level = int(token.tag[1:])
+        headings = [entry for entry in headings if entry[0] < level] + [(level, inline.content.strip())]
+        start = starts[min(after, len(starts) - 1)]
+    sections.append(Section(_path(headings), start, len(text)))
+    return [section for section in sections if text[section.start : section.end].strip()]
+
+
+def _path(headings: list[tuple[int, str]]) -> str:
+    return _SEPARATOR.join(heading for _, heading in headings)
+
+
+def _line_starts(text: str) -> list[int]:
+    starts = [0]
+    position = 0
+    while position < len(text):
+        if text.startswith("\r\n", position):
+            position += 2
+            starts.append(position)
+        elif text[position] in "\r\n":
+            position += 1
+            starts.append(position)
+        else:
+            following = [
+                found for found in (text.find("\n", position), text.find("\r", position)) if found >= 0
+            ]
+            position = min(following) if following else len(text)
+    starts.append(len(text))
+    return starts

@@ -1,0 +1,85 @@
+"""Spark transforms: which documents to cut, and cutting them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from forebay.chunks import CHUNKS, chunk_id, embedded_text
+from forebay.documents import content_hash
+from forebay.embedding.tokens import TokenCounter
+from forebay.settings import ChunkSettings
+from spark_jobs.chunk_documents.chunker import Chunker
+
+__all__ = ["chunks_of", "document_changes"]
+
+_BATCH_ROWS = 512
+_CARRIED = ("doc_id", "shard", "source", "uri", "format", "metadata")
+
+
+def document_changes(documents: DataFrame, chunks: DataFrame, chunker: str) -> DataFrame:
+    """Compare documents with the documents that chunks were cut from.
+
+    Args:
+        documents: Columns `doc_id`, `content_hash`.
+        chunks: Columns `doc_id`, `doc_hash`, `chunker` of the chunk table.
+        chunker: Fingerprint of the way of cutting.
+
+    Returns:
+        Columns `doc_id`, `change`: `new`, `changed`, `unchanged` or `deleted`.
+    """
+    cut = chunks.distinct().withColumnRenamed("doc_id", "_cut_id")
+    joined = documents.join(cut, F.col("doc_id") == F.col("_cut_id"), "full_outer")
+    is_current = (F.col("content_hash") == F.col("doc_hash")) & (F.col("chunker") == chunker)
+    change = (
+        F.when(F.col("doc_id").isNull(), "deleted")
+        .when(F.col("_cut_id").isNull(), "new")
+        .when(is_current, "unchanged")
+        .otherwise("changed")
+    )
+    return joined.select(F.coalesce("doc_id", "_cut_id").alias("doc_id"), change.alias("change"))
+
+
+def chunks_of(
+    documents: DataFrame, *, corpus: str, model: Path, settings: ChunkSettings, chunker: str, run_id: str
+) -> DataFrame:
+    """Cut documents into rows of the chunk table."""
+
+    def cut(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        splitter = Chunker(settings, TokenCounter.of(model))
+        held: list[dict[str, object]] = []
+        for batch in batches:
+            for document in batch.to_pylist():
+                held += _rows(document, splitter, corpus=corpus, chunker=chunker, run_id=run_id)
+                if len(held) >= _BATCH_ROWS:
+                    yield pa.RecordBatch.from_pylist(held, CHUNKS)
+                    held = []
+        if held:
+            yield pa.RecordBatch.from_pylist(held, CHUNKS)
+
+    return documents.mapInArrow(cut, from_arrow_schema(CHUNKS))
+
+
+def _rows(
+    document: dict[str, str], splitter: Chunker, *, corpus: str, chunker: str, run_id: str
+) -> Iterator[dict[str, object]]:
+    pieces = splitter.split(document["title"], document["text"], document["format"])
+    for number, piece in enumerate(pieces):
+        yield {
+            **{name: document[name] for name in _CARRIED},
+            "chunk_id": chunk_id(corpus, document["doc_id"], number),
+            "chunk_no": number,
+            "title": piece.title,
+            "heading_path": piece.heading_path,
+            "text": piece.text,
+            "start_char": piece.start,
+            "end_char": piece.end,
+            "n_tokens": piece.n_tokens,
+            "text_hash": content_hash(embedded_text(piece.title, piece.heading_path, piece.text)),
+            "doc_hash": document["content_hash"],
+            "chunker": chunker,
+            "run_id": run_id,
+        }

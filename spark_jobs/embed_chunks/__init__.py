@@ -1,0 +1,1 @@
+"""Embed the chunk texts that have no vector yet."""

@@ -1,0 +1,117 @@
+"""Bring the embeddings table up to date with the published chunks, check it, publish it.
+
+Vectors belong to texts, not to chunks: a text that moves or stands twice is embedded once. They are committed and
+published in groups, so a killed run continues where it stopped.
+"""
+
+import math
+
+from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import functions as F
+
+from forebay.embedding.sentence_transformer import resolve_spec
+from forebay.embedding.spec import EmbeddingSpec
+from forebay.errors import DataError, QualityError
+from forebay.settings import EmbeddingSettings, PathSettings, SparkSettings
+from forebay.tables import Table, chunk_table, embedding_table
+from quality.suites.embeddings import EMBEDDING_CHECKS, EMBEDDING_METRICS, check_embeddings
+from quality.validate import CheckOutcome
+from spark_jobs.embed_chunks.transforms import observed_vectors, pending_texts, vectors_of
+from spark_jobs.lance_source import append_lance, read_lance
+from spark_jobs.metrics import duplicate_keys
+from spark_jobs.pipes import JobOrders, Reporter, run_job
+from spark_jobs.session import spark_session
+
+__all__ = ["embed"]
+
+
+def embed(orders: JobOrders, report: Reporter) -> None:
+    """Embed the texts that lack a vector and drop the vectors that no chunk needs; see the module."""
+    paths, settings = PathSettings(), EmbeddingSettings()
+    spec = resolve_spec(settings, paths)
+    chunks, embeddings = chunk_table(paths.tables), embedding_table(paths.tables, spec)
+    version = chunks.published_version()
+    if version is None:
+        raise DataError("there are no published chunks yet; materialize the asset `chunks` first.")
+    embeddings.prepare()
+    done = f"embedded-{spec.fingerprint}"
+    if chunks.tag(done) == version:
+        report.unchanged(embeddings, EMBEDDING_CHECKS)
+        return
+    before = embeddings.published_version()
+    with spark_session("embed_chunks", SparkSettings(), paths) as spark:
+        cut = read_lance(spark, chunks.uri, version=version, where=orders.where)
+        counts = {"embedded": _embed_pending(spark, cut, embeddings, spec, settings, paths, orders, report)}
+        counts["dropped"] = _drop_stale(spark, cut, embeddings) if orders.is_full else 0
+        outcomes = _check(spark, cut, embeddings, orders, paths)
+    report.checks(outcomes)
+    report.materialization(
+        rows=embeddings.count(), size_bytes=embeddings.size_bytes(), changed=counts, spec=spec.model_dump()
+    )
+    if not all(outcome.passed for outcome in outcomes):
+        embeddings.restore(before)
+        raise QualityError("the embeddings failed a blocking check; the embeddings table stays as it was.")
+    embeddings.publish()
+    if orders.is_full:
+        chunks.set_tag(done, version)
+
+
+def _embed_pending(
+    spark: SparkSession,
+    chunks: DataFrame,
+    embeddings: Table,
+    spec: EmbeddingSpec,
+    settings: EmbeddingSettings,
+    paths: PathSettings,
+    orders: JobOrders,
+    report: Reporter,
+) -> int:
+    known = read_lance(spark, embeddings.uri, columns=["text_hash"])
+    pending = pending_texts(chunks, known).persist()
+    total = pending.count()
+    groups = math.ceil(total / settings.commit_rows)
+    for group in range(groups):
+        texts = pending.where(F.expr(f"pmod(xxhash64(text_hash), {groups}) = {group}"))
+        observation = Observation(f"embeddings {group}")
+        rows = vectors_of(
+            texts.repartition(spark.sparkContext.defaultParallelism),
+            spec,
+            paths.models,
+            batch_tokens=settings.batch_tokens,
+            run_id=orders.run_id,
+        )
+        append_lance(observed_vectors(rows, observation, spec.dim), embeddings.uri)
+        broken = {name: observation.get[name] for name in EMBEDDING_METRICS if observation.get[name]}
+        if broken:
+            embeddings.prepare()
+            raise QualityError(
+                f"the model {spec.model!r} made broken vectors ({broken}); none of them is kept."
+            )
+        embeddings.publish()
+        done = embeddings.count(f"run_id = '{orders.run_id}'")
+        report.progress(f"embedded {done} of {total} texts")
+    return total
+
+
+def _drop_stale(spark: SparkSession, chunks: DataFrame, embeddings: Table) -> int:
+    known = read_lance(spark, embeddings.uri, columns=["text_hash"])
+    stale = known.join(chunks.select("text_hash"), "text_hash", "left_anti").collect()
+    embeddings.delete_keys("text_hash", [row["text_hash"] for row in stale])
+    return len(stale)
+
+
+def _check(
+    spark: SparkSession, chunks: DataFrame, embeddings: Table, orders: JobOrders, paths: PathSettings
+) -> list[CheckOutcome]:
+    known = read_lance(spark, embeddings.uri, columns=["text_hash"]).persist()
+    return check_embeddings(
+        embeddings,
+        missing=chunks.select("text_hash").distinct().join(known, "text_hash", "left_anti").count(),
+        duplicates=duplicate_keys(known, "text_hash"),
+        run_id=orders.run_id,
+        docs=paths.quality,
+    )
+
+
+if __name__ == "__main__":
+    run_job(embed)

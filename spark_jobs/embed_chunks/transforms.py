@@ -1,0 +1,67 @@
+"""Spark transforms: which texts lack a vector, and making the vectors."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame, Observation
+from pyspark.sql import functions as F
+
+from forebay.chunks import embedded_text
+from forebay.embedding.sentence_transformer import load_embedder
+from forebay.embedding.spec import EmbeddingSpec
+from quality.suites.embeddings import NORM_TOLERANCE
+from spark_jobs.metrics import count_where
+
+__all__ = ["observed_vectors", "pending_texts", "vectors_of"]
+
+_EMBEDDED_DDL = "text_hash string, vector array<float>, run_id string"
+
+
+def pending_texts(chunks: DataFrame, embeddings: DataFrame) -> DataFrame:
+    """Select one row per distinct text of `chunks` that `embeddings` has no vector for."""
+    distinct = chunks.select("text_hash", "title", "heading_path", "text").dropDuplicates(["text_hash"])
+    return distinct.join(embeddings.select("text_hash"), "text_hash", "left_anti")
+
+
+def vectors_of(
+    texts: DataFrame, spec: EmbeddingSpec, models: Path, *, batch_tokens: int, run_id: str
+) -> DataFrame:
+    """Embed texts; the model is loaded once per Python worker, which Spark reuses between tasks."""
+
+    def embed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            rows = batch.to_pylist()
+            if not rows:
+                continue
+            embedder = load_embedder(spec, models, batch_tokens)
+            vectors = embedder.embed_documents(
+                [embedded_text(row["title"], row["heading_path"], row["text"]) for row in rows]
+            )
+            yield pa.RecordBatch.from_arrays(
+                [batch.column("text_hash"), _list_array(vectors), pa.array([run_id] * len(rows))],
+                names=["text_hash", "vector", "run_id"],
+            )
+
+    return texts.mapInArrow(embed, _EMBEDDED_DDL)
+
+
+def _list_array(vectors: np.ndarray) -> pa.ListArray:
+    offsets = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, vectors.ravel())
+
+
+def observed_vectors(rows: DataFrame, observation: Observation, dim: int) -> DataFrame:
+    """Count broken vectors while they are written, under the names of `EMBEDDING_METRICS`."""
+    return rows.observe(
+        observation,
+        count_where(F.size("vector") != dim, "wrong_dimension"),
+        count_where(F.isnan(_squared_length()), "not_finite"),
+        # NaN is greater than every number in Spark, so it counts here too.
+        count_where(F.abs(F.sqrt(_squared_length()) - 1) > NORM_TOLERANCE, "not_unit_length"),
+    )
+
+
+def _squared_length() -> Column:
+    return F.aggregate("vector", F.lit(0.0), lambda total, x: total + x.cast("double") * x.cast("double"))

@@ -1,0 +1,1 @@
+"""Build the index shards whose content changed."""

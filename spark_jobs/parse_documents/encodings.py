@@ -1,0 +1,53 @@
+"""Tell text from binary junk, and decode it."""
+
+import codecs
+from dataclasses import dataclass
+
+import charset_normalizer
+
+from forebay.documents import RejectionReason
+
+__all__ = ["Undecodable", "decode"]
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_CONTROL = frozenset(range(32)) - {9, 10, 12, 13, 27}
+_MAX_CONTROL_SHARE = 0.02
+_SNIFFED_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Undecodable:
+    """Why bytes are not text."""
+
+    reason: RejectionReason
+    detail: str
+
+
+def decode(data: bytes) -> str | Undecodable:
+    """Decode bytes as UTF-8, by their byte order mark, or by the encoding that charset-normalizer is sure of."""
+    for mark, encoding in _BOMS:
+        if data.startswith(mark):
+            try:
+                return data.decode(encoding)
+            except UnicodeDecodeError:
+                return Undecodable(
+                    RejectionReason.UNKNOWN_ENCODING, f"begins as {encoding} but does not go on so"
+                )
+    sniffed = data[:_SNIFFED_BYTES]
+    if sniffed and sum(byte in _CONTROL for byte in sniffed) / len(sniffed) > _MAX_CONTROL_SHARE:
+        return Undecodable(RejectionReason.BINARY_CONTENT, "the bytes are not text")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        best = charset_normalizer.from_bytes(data).best()
+    if best is None:
+        return Undecodable(
+            RejectionReason.UNKNOWN_ENCODING, "neither UTF-8 nor another encoding that can be told"
+        )
+    return str(best)
