@@ -67,12 +67,8 @@ def diagnose() -> list[Result]:
         check_processor(cpu_flags()),
         check_disk("disk of the data folder", paths.data.absolute(), _free_bytes(paths.data.absolute())),
         check_disk("disk of the model cache", paths.models, _free_bytes(paths.models)),
-        check_port(
-            "gateway", serving.port, "FOREBAY_SERVING_PORT", is_free=_is_free(serving.host, serving.port)
-        ),
-        check_port(
-            "Dagster", DAGSTER_PORT, "forebay dagster --port", is_free=_is_free("127.0.0.1", DAGSTER_PORT)
-        ),
+        check_port("gateway", serving.port, "FOREBAY_SERVING_PORT", is_free=_is_free(serving.host, serving.port)),
+        check_port("Dagster", DAGSTER_PORT, "forebay dagster --port", is_free=_is_free("127.0.0.1", DAGSTER_PORT)),
     ]
     results.extend(_check_models(paths, EmbeddingSettings(), GeneratorSettings()))
     results.append(check_release(paths))
@@ -82,23 +78,17 @@ def diagnose() -> list[Result]:
 def check_java(java: Java | None) -> Result:
     """Judge the Java that Spark would run with."""
     if java is None:
-        return Result(
-            "Java", Status.FAIL, "none found", f"Spark needs Java {MINIMUM_JAVA}. {HOW_TO_GET_JAVA}"
-        )
+        return Result("Java", Status.FAIL, "none found", f"Spark needs Java {MINIMUM_JAVA}. {HOW_TO_GET_JAVA}")
     finding = f"{java.major} ({java.path})"
     if java.major < MINIMUM_JAVA:
-        return Result(
-            "Java", Status.FAIL, finding, f"Spark needs Java {MINIMUM_JAVA} or newer. {HOW_TO_GET_JAVA}"
-        )
+        return Result("Java", Status.FAIL, finding, f"Spark needs Java {MINIMUM_JAVA} or newer. {HOW_TO_GET_JAVA}")
     return Result("Java", Status.OK, finding)
 
 
 def check_cores(cores: int) -> Result:
     """Judge the processor cores that this process may use."""
     if cores < 2:
-        return Result(
-            "cores", Status.WARN, str(cores), "It works, slowly: generation and search share one core."
-        )
+        return Result("cores", Status.WARN, str(cores), "It works, slowly: generation and search share one core.")
     return Result("cores", Status.OK, str(cores))
 
 
@@ -109,9 +99,7 @@ def check_memory(total_bytes: int) -> Result:
         advice = "6 GiB are the least; 12 GiB let the pipeline run beside the services."
         return Result("memory", Status.FAIL, finding, advice)
     if total_bytes < 12 * _GIB:
-        return Result(
-            "memory", Status.WARN, finding, "Don't run the pipeline while the services run, or add memory."
-        )
+        return Result("memory", Status.WARN, finding, "Don't run the pipeline while the services run, or add memory.")
     return Result("memory", Status.OK, finding)
 
 
@@ -143,9 +131,7 @@ def check_port(name: str, port: int, setting: str, *, is_free: bool) -> Result:
     """Judge whether a port can be listened on."""
     if is_free:
         return Result(f"port of {name}", Status.OK, f"{port} is free")
-    advice = (
-        f"Nothing to do if Forebay itself is running; else end what uses it, or choose another: {setting}."
-    )
+    advice = f"Nothing to do if Forebay itself is running; else end what uses it, or choose another: {setting}."
     return Result(f"port of {name}", Status.WARN, f"{port} is in use", advice)
 
 
@@ -182,14 +168,10 @@ def check_release(paths: PathSettings) -> Result:
     return Result(name, Status.OK, finding)
 
 
-def _check_models(
-    paths: PathSettings, embedding: EmbeddingSettings, generator: GeneratorSettings
-) -> list[Result]:
+def _check_models(paths: PathSettings, embedding: EmbeddingSettings, generator: GeneratorSettings) -> list[Result]:
     folders = checkpoint_folders(generator, paths)
     return [
-        _check_model(
-            "embedding model", embedding.model, paths, lambda: model_folder(embedding.model, paths.models)
-        ),
+        _check_model("embedding model", embedding.model, paths, lambda: model_folder(embedding.model, paths.models)),
         _check_model(
             "generation model",
             generator.model,

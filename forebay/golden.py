@@ -47,9 +47,7 @@ def _read_queries(path: Path) -> dict[str, str]:
             row = json.loads(line)
             queries[str(row["_id"])] = str(row["text"])
         except (ValueError, KeyError, TypeError) as exc:
-            raise DataError(
-                f'{path}:{number} is not a question; a line must be {{"_id": ..., "text": ...}}.'
-            ) from exc
+            raise DataError(f'{path}:{number} is not a question; a line must be {{"_id": ..., "text": ...}}.') from exc
     return queries
 
 
@@ -60,7 +58,5 @@ def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
             query_id, doc_id, grade = line.split("\t")
             qrels.setdefault(query_id, {})[doc_id] = int(grade)
         except ValueError as exc:
-            raise DataError(
-                f"{path}:{number} is not a judgement; a line must be question, document, grade."
-            ) from exc
+            raise DataError(f"{path}:{number} is not a judgement; a line must be question, document, grade.") from exc
     return qrels

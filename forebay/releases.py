@@ -56,9 +56,7 @@ class ReleaseManifest(BaseModel):
     def release_id(self) -> str:
         """16 hexadecimal digits over what is searchable: equal content gives an equal id, whenever it was built."""
         shards = [f"{shard.number}:{shard.content}" for shard in self.shards]
-        return content_hash(self.corpus, self.embedding.fingerprint, self.index.model_dump_json(), *shards)[
-            :16
-        ]
+        return content_hash(self.corpus, self.embedding.fingerprint, self.index.model_dump_json(), *shards)[:16]
 
     @property
     def chunks(self) -> int:
@@ -94,13 +92,9 @@ class ReleaseRegistry:
         try:
             manifest = ReleaseManifest.model_validate_json(path.read_bytes())
         except FileNotFoundError as exc:
-            raise ReleaseError(
-                f"there is no release {release_id!r}; `forebay release list` shows them."
-            ) from exc
+            raise ReleaseError(f"there is no release {release_id!r}; `forebay release list` shows them.") from exc
         except ValidationError as exc:
-            raise ReleaseError(
-                f"the manifest {path} is damaged; run the pipeline again to rewrite it."
-            ) from exc
+            raise ReleaseError(f"the manifest {path} is damaged; run the pipeline again to rewrite it.") from exc
         if manifest.release_id != release_id:
             raise ReleaseError(f"the manifest {path} describes another release ({manifest.release_id}).")
         return manifest

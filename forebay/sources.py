@@ -1,4 +1,4 @@
-"""Source folders: their files as units of reading, and a fingerprint that tells when something changed."""
+"""Sources: the files of a folder, or one file, as units of reading, and a fingerprint that tells of changes."""
 
 import os
 from dataclasses import dataclass
@@ -46,11 +46,14 @@ def list_source(source: Path) -> list[ReadUnit]:
     """List every file of a source, except hidden ones and the golden questions; links are not followed.
 
     Raises:
-        ConfigurationError: the source is not a folder that can be read.
+        ConfigurationError: there is no such folder or file, or it can't be read.
     """
+    if source.is_file():
+        path = os.fsencode(source.absolute())
+        return _units(path, os.path.basename(path))
     if not source.is_dir():
         raise ConfigurationError(
-            f"the source {str(source)!r} is not a folder; give the folder that holds the documents."
+            f"there is no folder {str(source)!r}; give the folder, or the file, that holds the documents."
         )
     units: list[ReadUnit] = []
     for folder, folders, files in os.walk(os.fsencode(source.absolute()), onerror=_raise):
@@ -66,7 +69,7 @@ def source_fingerprint(source: Path) -> str:
     """Hash the names, sizes and modification times of a source's files, without reading them.
 
     Raises:
-        ConfigurationError: the source is not a folder that can be read.
+        ConfigurationError: there is no such folder or file, or it can't be read.
     """
     parts: list[str] = []
     for path in dict.fromkeys(unit.path for unit in list_source(source)):
@@ -86,7 +89,4 @@ def _units(path: bytes, relative: bytes) -> list[ReadUnit]:
     format_name = FORMATS.get(Path(uri).suffix.lower(), "unsupported")
     size = os.lstat(path).st_size
     step = _RANGE_BYTES if format_name == "jsonl" else max(size, 1)
-    return [
-        ReadUnit(path, uri, format_name, start, min(start + step, size))
-        for start in range(0, max(size, 1), step)
-    ]
+    return [ReadUnit(path, uri, format_name, start, min(start + step, size)) for start in range(0, max(size, 1), step)]

@@ -101,9 +101,7 @@ class Table:
         """Delete the rows whose string column holds one of the keys."""
         wanted = sorted(set(keys))
         for start in range(0, len(wanted), _KEYS_PER_DELETE):
-            quoted = ", ".join(
-                "'" + key.replace("'", "''") + "'" for key in wanted[start : start + _KEYS_PER_DELETE]
-            )
+            quoted = ", ".join("'" + key.replace("'", "''") + "'" for key in wanted[start : start + _KEYS_PER_DELETE])
             lance.dataset(self.uri).delete(f"{column} IN ({quoted})")
 
     def count(self, where: str | None = None) -> int:

@@ -1,13 +1,14 @@
 """`forebay ingest`: run the ingest job in this process and show its progress."""
 
 import argparse
+import logging
 import os
 import sys
 import threading
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 @contextmanager
-def _quiet(log: Path) -> Iterator[Console]:
+def _quiet(log: Path) -> Generator[Console]:
     """Send what libraries and child processes print to a log file; give a console on the real output."""
     log.parent.mkdir(parents=True, exist_ok=True)
     screen = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -100,6 +101,7 @@ class _Watcher:
         self._console = console
         self._seen = 0
         self._step = "starting"
+        self._said = ""
         self._since = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -132,16 +134,16 @@ class _Watcher:
     def _show(self, entry: dg.EventLogEntry) -> None:
         event = entry.dagster_event
         if event is None:
-            if entry.level >= 40:
+            if int(entry.level) >= logging.ERROR:
                 self._console.print(f"  [red]{entry.user_message}[/red]")
-            elif entry.step_key:
+            elif entry.step_key and not entry.user_message.startswith("[pipes]"):
                 self._step = f"{entry.step_key}: {entry.user_message}"
+                self._said = entry.user_message
         elif event.is_step_start:
-            self._step, self._since = str(event.step_key), time.monotonic()
+            self._step, self._since, self._said = str(event.step_key), time.monotonic(), ""
         elif event.is_step_success:
-            self._console.print(
-                f"  [green]✓[/green] {event.step_key} [dim]{time.monotonic() - self._since:.1f} s[/dim]"
-            )
+            seconds = time.monotonic() - self._since
+            self._console.print(f"  [green]✓[/green] {event.step_key} [dim]{seconds:.1f} s  {self._said}[/dim]")
         elif event.is_step_failure:
             self._console.print(f"  [red]✗ {event.step_key}[/red]")
 

@@ -37,9 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="forebay eval", description=__doc__)
     paths = PathSettings()
     golden = paths.data.absolute() / "golden"
-    parser.add_argument(
-        "--queries", type=Path, default=golden / "queries.jsonl", help="questions in BEIR's JSONL"
-    )
+    parser.add_argument("--queries", type=Path, default=golden / "queries.jsonl", help="questions in BEIR's JSONL")
     parser.add_argument("--qrels", type=Path, default=golden / "qrels.tsv", help="judgements in BEIR's TSV")
     parser.add_argument("--release", help="release id (default: the current release)")
     options = parser.parse_args(arguments)

@@ -28,9 +28,7 @@ def evaluate(
         batch = asked[start : start + _BATCH]
         texts = [golden.queries[query_id] for query_id in batch]
         vectors = embedder.embed_queries(texts)
-        requests = [
-            SearchRequest(text, vector, _CHUNKS, mode) for text, vector in zip(texts, vectors, strict=True)
-        ]
+        requests = [SearchRequest(text, vector, _CHUNKS, mode) for text, vector in zip(texts, vectors, strict=True)]
         for query_id, hits in zip(batch, release.search(requests), strict=True):
             results += _scored(query_id, rank_documents(hits))
     if not asked:
@@ -56,7 +54,4 @@ def rank_documents(hits: Iterable[Hit]) -> list[str]:
 
 def _scored(query_id: str, documents: Sequence[str]) -> list[ir_measures.ScoredDoc]:
     # ir-measures sorts by score, so the rank stands in for it.
-    return [
-        ir_measures.ScoredDoc(query_id, doc_id, float(-rank))
-        for rank, doc_id in enumerate(documents[:_DOCUMENTS])
-    ]
+    return [ir_measures.ScoredDoc(query_id, doc_id, float(-rank)) for rank, doc_id in enumerate(documents[:_DOCUMENTS])]

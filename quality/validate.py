@@ -68,9 +68,7 @@ def validate(suites: Sequence[Suite], docs: Path) -> list[CheckOutcome]:
     found: dict[str, list[tuple[bool, str]]] = {}
     for suite in suites:
         batch = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe(suite.name)
-        expectations = context.suites.add(
-            gx.ExpectationSuite(name=suite.name, expectations=list(suite.expectations))
-        )
+        expectations = context.suites.add(gx.ExpectationSuite(name=suite.name, expectations=list(suite.expectations)))
         definition = context.validation_definitions.add(
             gx.ValidationDefinition(name=suite.name, data=batch, suite=expectations)
         )
@@ -91,7 +89,7 @@ def validate(suites: Sequence[Suite], docs: Path) -> list[CheckOutcome]:
     return [_outcome(name, verdicts, docs) for name, verdicts in found.items()]
 
 
-def _site(docs: Path) -> dict[str, Any]:
+def _site(docs: Path) -> Any:
     return {
         "class_name": "SiteBuilder",
         "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},

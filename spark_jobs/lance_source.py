@@ -55,7 +55,7 @@ class LanceDataSource(DataSource):
 
     def schema(self) -> StructType:
         """Describe the chosen columns of the table."""
-        return from_arrow_schema(spark_arrow_schema(_projected(self.options)))
+        return from_arrow_schema(spark_arrow_schema(_projected(dict(self.options))))
 
     def reader(self, schema: StructType) -> DataSourceReader:
         """Make a reader with one task per fragment."""

@@ -76,17 +76,13 @@ class Reporter:
     def unchanged(self, table: Table, checks: Sequence[str]) -> None:
         """Report that the table already reflects what it is made from, so that its checks still hold."""
         self.progress("nothing changed")
-        self.checks(
-            [CheckOutcome(name, True, {"note": "nothing changed since the last run"}) for name in checks]
-        )
+        self.checks([CheckOutcome(name, True, {"note": "nothing changed since the last run"}) for name in checks])
         self.materialization(rows=table.count(), size_bytes=table.size_bytes(), changed={})
 
 
 def run_job(job: Callable[[JobOrders, Reporter], None]) -> None:
     """Run a job for Dagster; a `ForebayError` ends it with one sentence instead of a stack trace."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     with open_dagster_pipes() as context:
         keys: list[str] = context.get_extra("partition_keys")
         orders = JobOrders(
@@ -98,5 +94,5 @@ def run_job(job: Callable[[JobOrders, Reporter], None]) -> None:
         try:
             job(orders, Reporter(context))
         except ForebayError as exc:
-            context.log.error(str(exc))
+            context.log.error(str(exc))  # noqa: TRY400 - the sentence is for people
             raise SystemExit(1) from exc

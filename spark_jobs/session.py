@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from pyspark.sql import SparkSession
@@ -17,7 +17,7 @@ _QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Djava.net.preferIPv4Stac
 
 
 @contextmanager
-def spark_session(name: str, settings: SparkSettings, paths: PathSettings) -> Iterator[SparkSession]:
+def spark_session(name: str, settings: SparkSettings, paths: PathSettings) -> Generator[SparkSession]:
     """Start a session and stop it afterwards."""
     # Workers otherwise run whatever `python3` is on the PATH.
     os.environ["PYSPARK_PYTHON"] = sys.executable

@@ -28,6 +28,9 @@ class EmbeddingSpec(BaseModel):
     engine: str = "torch"
     """Implementation of the forward pass."""
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
     @property
     def fingerprint(self) -> str:
         """12 hexadecimal digits that name this spec in tables and folders."""

@@ -16,9 +16,7 @@ class TokenCounter:
     def __init__(self, folder: Path) -> None:
         path = folder / "tokenizer.json"
         if not path.exists():
-            raise ModelError(
-                f"the model folder {folder} has no tokenizer.json; choose a model with a fast tokenizer."
-            )
+            raise ModelError(f"the model folder {folder} has no tokenizer.json; choose a model with a fast tokenizer.")
         self._tokenizer: Tokenizer = Tokenizer.from_file(str(path))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()

@@ -48,15 +48,12 @@ def _condition(name: str, value: Any) -> FieldCondition:
         return FieldCondition(key=name, range=RangeFloat(gte=value, lte=value))
     if isinstance(value, str | int):
         return FieldCondition(key=name, match=MatchValue(value))
-    raise FilterError(
-        f"the filter on {name!r} is {value!r}; it must be a scalar, a list of scalars, or a range."
-    )
+    raise FilterError(f"the filter on {name!r} is {value!r}; it must be a scalar, a list of scalars, or a range.")
 
 
 def _any_of(name: str, values: list[Any]) -> MatchAny:
     same_type = values and (
-        all(isinstance(v, str) for v in values)
-        or all(isinstance(v, int) and not isinstance(v, bool) for v in values)
+        all(isinstance(v, str) for v in values) or all(isinstance(v, int) and not isinstance(v, bool) for v in values)
     )
     if not same_type or len(values) > _MAX_VALUES:
         raise FilterError(

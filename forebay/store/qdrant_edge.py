@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -65,6 +66,9 @@ _NORM_TOLERANCE = 1e-3
 _MIN_CANDIDATES = 100
 
 
+PointId = int | UUID | str
+
+
 class QdrantEdgeStore:
     """Builds and opens shards under one folder (see `forebay.store.contract.VectorStore`)."""
 
@@ -105,13 +109,9 @@ class QdrantEdgeStore:
         return QdrantEdgeRelease(self._root, manifest)
 
     def _config(self) -> EdgeConfig:
-        quantization = (
-            ScalarQuantizationConfig(ScalarType.Int8) if self._settings.quantization == "int8" else None
-        )
+        quantization = ScalarQuantizationConfig(ScalarType.Int8) if self._settings.quantization == "int8" else None
         return EdgeConfig(
-            vectors={
-                _DENSE: EdgeVectorParams(self._spec.dim, Distance.Cosine, quantization_config=quantization)
-            },
+            vectors={_DENSE: EdgeVectorParams(self._spec.dim, Distance.Cosine, quantization_config=quantization)},
             sparse_vectors={_SPARSE: EdgeSparseVectorParams()},
             hnsw_config=HnswIndexConfig(
                 self._settings.hnsw_m, self._settings.hnsw_ef_construct, full_scan_threshold=10_000
@@ -138,9 +138,7 @@ def _rows(batch: pa.RecordBatch, dim: int) -> Iterable[tuple[dict[str, Any], lis
     column = batch.column("vector")
     vectors = np.asarray(column.flatten(), dtype=np.float32)
     if column.null_count or vectors.size != batch.num_rows * dim:
-        raise IndexBuildError(
-            f"chunks without a vector of dimension {dim} can't be indexed; embed them first."
-        )
+        raise IndexBuildError(f"chunks without a vector of dimension {dim} can't be indexed; embed them first.")
     vectors = vectors.reshape(batch.num_rows, dim)
     if not np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=_NORM_TOLERANCE):
         raise IndexBuildError("a vector is not a finite unit vector; the embeddings table is damaged.")
@@ -148,9 +146,7 @@ def _rows(batch: pa.RecordBatch, dim: int) -> Iterable[tuple[dict[str, Any], lis
     return zip(rows, vectors.tolist(), strict=True)
 
 
-def _points(
-    rows: Iterable[tuple[dict[str, Any], list[float]]], bm25: Bm25
-) -> tuple[list[Point], list[SparseVector]]:
+def _points(rows: Iterable[tuple[dict[str, Any], list[float]]], bm25: Bm25) -> tuple[list[Point], list[SparseVector]]:
     points: list[Point] = []
     sparse: list[SparseVector] = []
     for row, vector in rows:
@@ -250,7 +246,7 @@ class QdrantEdgeRelease:
     def _payloads(self, keys: Sequence[str], shard_of: Mapping[str, int]) -> dict[str, dict[str, Any]]:
         payloads: dict[str, dict[str, Any]] = {}
         for number, shard in enumerate(self._shards):
-            wanted = [key for key in keys if shard_of[key] == number]
+            wanted: list[PointId] = [key for key in keys if shard_of[key] == number]
             if wanted:
                 records = shard.retrieve(wanted, with_payload=True, with_vector=False)
                 payloads |= {str(record.id): record.payload or {} for record in records}

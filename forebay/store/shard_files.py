@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ _STAGING_PREFIX = ".building-"
 
 
 @contextmanager
-def staging_folder(target: Path) -> Iterator[Path]:
+def staging_folder(target: Path) -> Generator[Path]:
     """Give an empty folder beside `target` to build in; it is gone afterwards unless it was sealed.
 
     Folders that a killed build of the same shard left behind are removed.
@@ -74,9 +74,7 @@ def seal(staging: Path, target: Path, *, root: Path, number: int, content: str, 
     except OSError as exc:
         kept = find_intact(target)
         if kept is None:
-            raise IndexBuildError(
-                f"the shard folder {target} is in the way and not a finished shard."
-            ) from exc
+            raise IndexBuildError(f"the shard folder {target} is in the way and not a finished shard.") from exc
         return kept
     return ref
 

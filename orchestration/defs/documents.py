@@ -29,7 +29,7 @@ class SourceConfig(dg.Config):
         configured = self.source or CorpusSettings().source
         if not configured:
             raise ConfigurationError(
-                "no source is given; set FOREBAY_CORPUS_SOURCE, or `source` in the launchpad, to the folder of documents."
+                "no source is given; set FOREBAY_CORPUS_SOURCE, or `source` in the launchpad, to a folder."
             )
         return Path(configured).absolute()
 
@@ -46,9 +46,7 @@ def documents(
 ) -> dg.MaterializeResult:
     """Documents of the source, parsed and compared with the table by content hash; rejects go to quarantine."""
     extras = {"source": str(config.folder())}
-    return launch_job(
-        context, pipes, "spark_jobs.parse_documents.main", checks=DOCUMENT_CHECKS, extras=extras
-    )
+    return launch_job(context, pipes, "spark_jobs.parse_documents.main", checks=DOCUMENT_CHECKS, extras=extras)
 
 
 @dg.asset(kinds={"python"}, group_name="corpus")

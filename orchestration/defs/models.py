@@ -1,3 +1,58 @@
-"""The generator's checkpoints."""
+"""The generator's checkpoints: bf16 from GGUF, and AWQ, made and checked in an environment of its own."""
 
-__all__: list[str] = []
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from forebay.generation_models import ensure_base_checkpoint, quantization_extras, quantization_python
+from forebay.settings import CorpusSettings, GeneratorSettings, PathSettings
+
+__all__ = ["AWQ_CHECK", "QuantizeConfig", "generator_awq_checkpoint", "generator_checkpoint"]
+
+AWQ_CHECK = "awq_answers_like_the_base"
+"""The check that the quantization job reports; a checkpoint that fails it is not served."""
+
+_ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class QuantizeConfig(dg.Config):
+    """What the quantization looks at."""
+
+    calibration: str = ""
+    """Texts to calibrate with, a JSONL file or a folder; empty for the corpus's source, else the sample."""
+
+    def path(self) -> Path:
+        """Give the texts."""
+        source = self.calibration or CorpusSettings().source or _ROOT / "samples" / "cranfield" / "corpus.jsonl"
+        return Path(source).absolute()
+
+
+@dg.asset(kinds={"python", "torch"}, group_name="models")
+def generator_checkpoint() -> dg.MaterializeResult:
+    """The generator's unquantized checkpoint (bf16 safetensors), converted once into the model cache."""
+    folder = ensure_base_checkpoint(GeneratorSettings(), PathSettings())
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return dg.MaterializeResult(metadata={"folder": dg.MetadataValue.path(str(folder)), "bytes": weights})
+
+
+@dg.asset(
+    deps=[generator_checkpoint],
+    kinds={"python", "torch"},
+    group_name="models",
+    check_specs=[dg.AssetCheckSpec(AWQ_CHECK, asset="generator_awq_checkpoint")],
+)
+def generator_awq_checkpoint(
+    context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient, config: QuantizeConfig
+) -> dg.MaterializeResult:
+    """The AWQ checkpoint and what its check found; one that failed is kept but not served."""
+    extras = {
+        **quantization_extras(GeneratorSettings(), PathSettings(), config.path()),
+        "asset_check": AWQ_CHECK,
+    }
+    return pipes.run(
+        command=[str(quantization_python()), "-m", "model_jobs.quantize_generator.main"],
+        context=context,
+        extras=extras,
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+    ).get_materialize_result()

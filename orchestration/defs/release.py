@@ -73,9 +73,7 @@ def evaluation(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResu
     manifest = registry.save(manifest.model_copy(update={"evaluation": measured}))
     current = registry.current()
     worse = [] if current is None else worse_metrics(measured, current.evaluation, settings.margin)
-    context.log.info(
-        f"release {manifest.release_id}: nDCG@10 {measured.ndcg10}, recall@100 {measured.recall100}"
-    )
+    context.log.info(f"release {manifest.release_id}: nDCG@10 {measured.ndcg10}, recall@100 {measured.recall100}")
     figures = {"ndcg10": measured.ndcg10, "recall100": measured.recall100}
     yield dg.MaterializeResult(
         metadata={
@@ -102,16 +100,14 @@ def _history(registry: ReleaseRegistry) -> str:
     """Plot the quality of the releases over time, as Markdown with an inline picture."""
     from matplotlib.figure import Figure
 
-    rated = [manifest for manifest in reversed(registry.list()) if manifest.evaluation.ndcg10 is not None][
-        -30:
-    ]
+    rated = [manifest for manifest in reversed(registry.list()) if manifest.evaluation.ndcg10 is not None][-30:]
     if not rated:
         return "no release has been evaluated yet: the corpus has no golden questions"
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.add_subplot()
     names = [manifest.release_id[:6] for manifest in rated]
-    axes.plot(names, [manifest.evaluation.ndcg10 for manifest in rated], "o-", label="nDCG@10")
-    axes.plot(names, [manifest.evaluation.recall100 for manifest in rated], "s-", label="recall@100")
+    axes.plot(names, [manifest.evaluation.ndcg10 or 0.0 for manifest in rated], "o-", label="nDCG@10")
+    axes.plot(names, [manifest.evaluation.recall100 or 0.0 for manifest in rated], "s-", label="recall@100")
     axes.set_ylim(0, 1)
     axes.set_xlabel("release")
     axes.legend()

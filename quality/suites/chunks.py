@@ -59,22 +59,15 @@ def check_chunks(
             Suite(
                 "chunks_metrics",
                 pd.DataFrame([row]),
-                [
-                    gxe.ExpectColumnValuesToBeBetween(column=name, max_value=0, meta=meta)
-                    for name, meta in zero
-                ],
+                [gxe.ExpectColumnValuesToBeBetween(column=name, max_value=0, meta=meta) for name, meta in zero],
             ),
             Suite(
                 "chunks_sample",
                 sample_of_run(chunks, run_id),
                 [
-                    gxe.ExpectTableColumnsToMatchOrderedList(
-                        column_list=list(chunks.schema.names), meta=complete
-                    ),
+                    gxe.ExpectTableColumnsToMatchOrderedList(column_list=list(chunks.schema.names), meta=complete),
                     gxe.ExpectColumnValuesToBeUnique(column="chunk_id", meta=unique),
-                    gxe.ExpectColumnValuesToBeBetween(
-                        column="n_tokens", min_value=1, max_value=max_tokens, meta=fits
-                    ),
+                    gxe.ExpectColumnValuesToBeBetween(column="n_tokens", min_value=1, max_value=max_tokens, meta=fits),
                     gxe.ExpectColumnValuesToMatchRegex(column="text", regex=r"\S", meta=text),
                 ],
             ),

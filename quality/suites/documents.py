@@ -72,16 +72,12 @@ def check_documents(
                 "documents_sample",
                 sample_of_run(documents, run_id),
                 [
-                    gxe.ExpectTableColumnsToMatchOrderedList(
-                        column_list=list(documents.schema.names), meta=schema
-                    ),
+                    gxe.ExpectTableColumnsToMatchOrderedList(column_list=list(documents.schema.names), meta=schema),
                     gxe.ExpectColumnValuesToNotBeNull(column="doc_id", meta=schema),
                     gxe.ExpectColumnValueLengthsToBeBetween(
                         column="doc_id", min_value=1, max_value=_MAX_ID_CHARS, meta=schema
                     ),
-                    gxe.ExpectColumnValuesToMatchRegex(
-                        column="content_hash", regex="^[0-9a-f]{32}$", meta=schema
-                    ),
+                    gxe.ExpectColumnValuesToMatchRegex(column="content_hash", regex="^[0-9a-f]{32}$", meta=schema),
                     gxe.ExpectColumnValuesToNotBeNull(column="text", meta=text),
                     gxe.ExpectColumnValuesToMatchRegex(column="text", regex=r"\S", meta=text),
                 ],

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import semchunk
 
@@ -71,7 +72,9 @@ class Chunker:
         if budget not in self._by_budget:
             self._by_budget[budget] = semchunk.chunkerify(self._count, budget, cache_maxsize=_CACHED_COUNTS)
         overlap = min(self._settings.overlap_tokens, budget // 2) or None
-        _, offsets = self._by_budget[budget](body, offsets=True, overlap=overlap)
+        # Untyped: the result depends on the arguments in a way that semchunk annotates too widely.
+        result: Any = self._by_budget[budget](body, offsets=True, overlap=overlap)
+        _, offsets = result
         return [(start, end) for start, end in offsets if body[start:end].strip()]
 
     def _fit(self, text: str, budget: int) -> str:

@@ -52,15 +52,13 @@ def _write(
     spark: SparkSession, documents: Table, chunks: Table, orders: JobOrders, chunker: str, max_tokens: int
 ) -> tuple[dict[str, int], dict[str, int]]:
     version = documents.published_version()
-    keys = read_lance(
-        spark, documents.uri, version=version, columns=["doc_id", "content_hash"], where=orders.where
-    )
+    keys = read_lance(spark, documents.uri, version=version, columns=["doc_id", "content_hash"], where=orders.where)
     cut = read_lance(spark, chunks.uri, columns=["doc_id", "doc_hash", "chunker"], where=orders.where)
     diff = document_changes(keys, cut, chunker).persist()
     counts = {row["change"]: int(row["count"]) for row in diff.groupBy("change").count().collect()}
     gone = diff.where("change IN ('changed', 'deleted')").select("doc_id").collect()
     chunks.delete_keys("doc_id", [row["doc_id"] for row in gone])
-    metrics = dict.fromkeys(CHUNK_METRICS, 0)
+    metrics: dict[str, int] = {name: 0 for name in CHUNK_METRICS}
     if counts.get("new", 0) + counts.get("changed", 0):
         whole = read_lance(spark, documents.uri, version=version, where=orders.where)
         wanted = whole.join(diff.where("change IN ('new', 'changed')"), "doc_id", "left_semi")

@@ -1,6 +1,7 @@
 """Split a Markdown document at its headings."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markdown_it import MarkdownIt
 
@@ -31,7 +32,7 @@ def sections_of(text: str, format_name: str) -> list[Section]:
     sections: list[Section] = []
     headings: list[tuple[int, str]] = []
     start = 0
-    for token, inline in zip(tokens, tokens[1:], strict=False):
+    for token, inline in pairwise(tokens):
         # Only headings at the top level divide; one in a list or a quotation belongs to it.
         if token.type != "heading_open" or token.level != 0 or token.map is None:
             continue
@@ -59,9 +60,7 @@ def _line_starts(text: str) -> list[int]:
             position += 1
             starts.append(position)
         else:
-            following = [
-                found for found in (text.find("\n", position), text.find("\r", position)) if found >= 0
-            ]
+            following = [found for found in (text.find("\n", position), text.find("\r", position)) if found >= 0]
             position = min(following) if following else len(text)
     starts.append(len(text))
     return starts

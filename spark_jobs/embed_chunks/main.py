@@ -84,9 +84,7 @@ def _embed_pending(
         broken = {name: observation.get[name] for name in EMBEDDING_METRICS if observation.get[name]}
         if broken:
             embeddings.prepare()
-            raise QualityError(
-                f"the model {spec.model!r} made broken vectors ({broken}); none of them is kept."
-            )
+            raise QualityError(f"the model {spec.model!r} made broken vectors ({broken}); none of them is kept.")
         embeddings.publish()
         done = embeddings.count(f"run_id = '{orders.run_id}'")
         report.progress(f"embedded {done} of {total} texts")

@@ -25,9 +25,7 @@ def pending_texts(chunks: DataFrame, embeddings: DataFrame) -> DataFrame:
     return distinct.join(embeddings.select("text_hash"), "text_hash", "left_anti")
 
 
-def vectors_of(
-    texts: DataFrame, spec: EmbeddingSpec, models: Path, *, batch_tokens: int, run_id: str
-) -> DataFrame:
+def vectors_of(texts: DataFrame, spec: EmbeddingSpec, models: Path, *, batch_tokens: int, run_id: str) -> DataFrame:
     """Embed texts; the model is loaded once per Python worker, which Spark reuses between tasks."""
 
     def embed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

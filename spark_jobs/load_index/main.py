@@ -41,9 +41,7 @@ def load_index(orders: JobOrders, report: Reporter) -> None:
         report.progress("nothing changed")
     else:
         with spark_session("load_index", SparkSettings(), paths) as spark:
-            rows = read_lance(
-                spark, chunks.uri, version=known["chunks"], columns=INDEXED_COLUMNS, where=orders.where
-            )
+            rows = read_lance(spark, chunks.uri, version=known["chunks"], columns=INDEXED_COLUMNS, where=orders.where)
             contents = shard_contents(rows, spec, settings)
             found = {number: store.find_shard(number, content) for number, content in contents.items()}
             refs = {number: ref for number, ref in found.items() if ref is not None}
@@ -64,9 +62,7 @@ def _are_built(store: QdrantEdgeStore, candidate: Candidate) -> bool:
     return all(store.find_shard(ref.number, ref.content) == ref for ref in candidate.shards.values())
 
 
-def _report(
-    orders: JobOrders, report: Reporter, refs: dict[int, ShardRef], built: int, expected: int
-) -> None:
+def _report(orders: JobOrders, report: Reporter, refs: dict[int, ShardRef], built: int, expected: int) -> None:
     covered = [ref for number, ref in sorted(refs.items()) if number in orders.shards]
     held = sum(ref.chunks for ref in covered)
     report.checks([CheckOutcome(INDEX_CHECKS[0], held == expected, {"chunks": expected, "indexed": held})])

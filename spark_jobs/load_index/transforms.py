@@ -1,7 +1,7 @@
 """Spark transforms: what each shard must hold, and building the shards."""
 
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +94,7 @@ def _by_shard(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa.Recor
             continue
         shards = np.asarray(batch.column("shard"))
         starts = [0, *(np.flatnonzero(np.diff(shards)) + 1).tolist(), batch.num_rows]
-        for start, end in zip(starts, starts[1:], strict=False):
+        for start, end in pairwise(starts):
             yield int(shards[start]), batch.slice(start, end - start)
 
 

@@ -36,9 +36,7 @@ def decode(data: bytes) -> str | Undecodable:
             try:
                 return data.decode(encoding)
             except UnicodeDecodeError:
-                return Undecodable(
-                    RejectionReason.UNKNOWN_ENCODING, f"begins as {encoding} but does not go on so"
-                )
+                return Undecodable(RejectionReason.UNKNOWN_ENCODING, f"begins as {encoding} but does not go on so")
     sniffed = data[:_SNIFFED_BYTES]
     if sniffed and sum(byte in _CONTROL for byte in sniffed) / len(sniffed) > _MAX_CONTROL_SHARE:
         return Undecodable(RejectionReason.BINARY_CONTENT, "the bytes are not text")
@@ -47,7 +45,5 @@ def decode(data: bytes) -> str | Undecodable:
     except UnicodeDecodeError:
         best = charset_normalizer.from_bytes(data).best()
     if best is None:
-        return Undecodable(
-            RejectionReason.UNKNOWN_ENCODING, "neither UTF-8 nor another encoding that can be told"
-        )
+        return Undecodable(RejectionReason.UNKNOWN_ENCODING, "neither UTF-8 nor another encoding that can be told")
     return str(best)

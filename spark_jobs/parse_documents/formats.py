@@ -96,8 +96,7 @@ def _html(unit: ReadUnit, text: str) -> tuple[str, str | None, str]:
         return "", "", "markdown"
     body = trafilatura.extract(text, output_format="markdown", include_tables=True, favor_recall=True)
     metadata = trafilatura.extract_metadata(text)
-    title = metadata.title if metadata is not None else None
-    return title or PurePosixPath(unit.uri).stem, body, "markdown"
+    return metadata.title or PurePosixPath(unit.uri).stem, body, "markdown"
 
 
 _TEXT_OF = {"text": _plain, "markdown": _markdown, "html": _html}
@@ -124,19 +123,13 @@ def _row(unit: ReadUnit, place: str, offset: int, data: bytes) -> Parsed | Rejec
     if not isinstance(row, dict):
         return Rejected(place, offset, RejectionReason.INVALID_JSON, "the line is not a JSON object")
     doc_id = next((row[name] for name in _ID_FIELDS if row.get(name) is not None), place)
-    if (
-        not isinstance(doc_id, str | int)
-        or isinstance(doc_id, bool)
-        or not 0 < len(str(doc_id)) <= _MAX_ID_CHARS
-    ):
+    if not isinstance(doc_id, str | int) or isinstance(doc_id, bool) or not 0 < len(str(doc_id)) <= _MAX_ID_CHARS:
         detail = f"the id must be a string or a number of at most {_MAX_ID_CHARS} characters"
         return Rejected(place, offset, RejectionReason.INVALID_ID, detail)
     return _checked_row(unit, place, offset, row, _without_surrogates(str(doc_id)))
 
 
-def _checked_row(
-    unit: ReadUnit, place: str, offset: int, row: dict[str, Any], doc_id: str
-) -> Parsed | Rejected:
+def _checked_row(unit: ReadUnit, place: str, offset: int, row: dict[str, Any], doc_id: str) -> Parsed | Rejected:
     body = row.get("text")
     if not isinstance(body, str):
         detail = "the row has no field 'text' that is a string"

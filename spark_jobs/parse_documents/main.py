@@ -81,9 +81,7 @@ def _write_changes(
     current = read_lance(spark, documents.uri, columns=["doc_id", "content_hash"], where=where)
     diff = changes(accepted, current).persist()
     counted = {row["change"]: row["count"] for row in diff.groupBy("change").count().collect()}
-    gone = [
-        row["doc_id"] for row in diff.where("change IN ('changed', 'deleted')").select("doc_id").collect()
-    ]
+    gone = [row["doc_id"] for row in diff.where("change IN ('changed', 'deleted')").select("doc_id").collect()]
     documents.delete_keys("doc_id", gone)
     if counted.get("new", 0) + counted.get("changed", 0):
         wanted = diff.where("change IN ('new', 'changed')").select("doc_id")

@@ -78,9 +78,7 @@ def without_duplicates(parsed: DataFrame, taken: DataFrame) -> DataFrame:
     )
     return joined.select(
         *[name for name in _PARSED.names if name not in ("reason", "detail")],
-        F.when(is_duplicate, F.lit(RejectionReason.DUPLICATE_ID.value))
-        .otherwise(F.col("reason"))
-        .alias("reason"),
+        F.when(is_duplicate, F.lit(RejectionReason.DUPLICATE_ID.value)).otherwise(F.col("reason")).alias("reason"),
         F.when(is_duplicate, detail).otherwise(F.col("detail")).alias("detail"),
     )
 

@@ -1,0 +1,53 @@
+# Forebay's commands; `make help` lists them. Every target that needs the environment sets it up first.
+
+SHELL := /bin/bash
+PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+VARIANT ?=
+CORPUS ?=
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lock demo serve dagster test check bench-quality bench-retrieval quantize clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+
+setup: ## Set up .venv and the models (VARIANT=gpu: vLLM for GPUs); a second time it does nothing
+	$(if $(PYTHON),,$(error Forebay needs Python 3.11 or newer on the PATH; with another name: make PYTHON=/path/to/python))
+	@$(PYTHON) scripts/setup.py $(if $(VARIANT),--variant $(VARIANT))
+
+lock: setup ## Pin what pyproject.toml asks for in locks/ (UPGRADE=1: take newer versions)
+	@$(BIN)/python scripts/lock.py $(if $(UPGRADE),--upgrade)
+
+demo: setup ## From documents to cited answers (CORPUS=/some/folder: over your own files)
+	@$(BIN)/forebay demo $(if $(CORPUS),"$(CORPUS)")
+
+serve: setup ## Serve the current release until Ctrl-C
+	@$(BIN)/forebay serve
+
+dagster: setup ## Dagster's web page at http://127.0.0.1:3000
+	@$(BIN)/forebay dagster
+
+test: setup ## All tests: unit, contract, integration, e2e
+	@$(BIN)/python -m pytest
+
+check: setup ## Lint, types, import rules, Dagster definitions
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+	@$(BIN)/dagster definitions validate
+
+bench-quality: setup ## nDCG@10 and recall@100 on the sample corpus
+	@$(BIN)/python benchmarks/retrieval_quality.py
+
+bench-retrieval: setup ## Latency and throughput of retrieval
+	@$(BIN)/python benchmarks/retrieval_latency.py
+
+quantize: setup ## Make and check the AWQ checkpoint of the generation model (minutes)
+	@$(PYTHON) scripts/setup.py --quantize
+	@$(BIN)/forebay quantize
+
+clean: ## Remove environments, data and caches of this folder (not the model cache)
+	rm -rf .venv .venv-quantize .forebay .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

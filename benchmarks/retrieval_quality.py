@@ -1,0 +1,41 @@
+"""nDCG@10 and recall@100 of hybrid, dense and BM25 search on `samples/cranfield`; `make bench-quality`."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.machine import SAMPLE, ingest, report
+from forebay.golden import GoldenQuestions
+from forebay.releases import ReleaseRegistry
+from forebay.settings import PathSettings
+from forebay.store.contract import SearchMode
+from quality.evaluate import evaluate_release
+
+
+def main() -> None:
+    golden = GoldenQuestions.load(SAMPLE / "queries.jsonl", SAMPLE / "qrels.tsv")
+    with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
+        ingest(SAMPLE, Path(folder))
+        paths = PathSettings(data=Path(folder))
+        manifest = ReleaseRegistry(paths.releases).current()
+        if manifest is None:
+            raise SystemExit("the pipeline made no release")
+        figures = evaluate_release(manifest, golden, paths, list(SearchMode))
+    for mode, (ndcg, recall) in figures.items():
+        print(f"{mode.value:<8} nDCG@10 {ndcg:.4f}  recall@100 {recall:.4f}")
+    report(
+        {
+            "ndcg10_hybrid": figures[SearchMode.HYBRID][0],
+            "ndcg10_dense": figures[SearchMode.DENSE][0],
+            "ndcg10_bm25": figures[SearchMode.BM25][0],
+            "recall100_hybrid": figures[SearchMode.HYBRID][1],
+            "questions": len(golden.qrels),
+            "chunks": manifest.chunks,
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The online side: BentoML services gateway, retriever and generator."""

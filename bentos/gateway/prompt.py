@@ -1,0 +1,58 @@
+"""What the generator is asked: the passages' sentences that concern the question, and the question."""
+
+from collections.abc import Sequence
+
+from bentos.gateway.passages import Passage, best_sentences
+
+__all__ = ["build_messages"]
+
+_INSTRUCTION = (
+    "You answer questions from the numbered texts you are given, and from nothing else. "
+    "Answer in one to three short sentences, in the words of the texts."
+)
+
+
+def build_messages(
+    passages: Sequence[Passage], question: str, question_terms: Sequence[int], *, max_chars: int
+) -> list[dict[str, str]]:
+    """Build the chat messages.
+
+    A small model reads a short text better than a long one, and on a CPU reading is most of the time that an
+    answer takes: so each passage is cut down to the sentences that share words with the question, and their
+    neighbours, until `max_chars` are used.
+
+    Args:
+        passages: Best first; numbered from 1 in this order.
+        question: The user's question.
+        question_terms: Its content words.
+        max_chars: Budget of all passages' texts together.
+    """
+    numbered = [f"[{n}] {text}" for n, text in enumerate(_focus(passages, question_terms, max_chars), start=1) if text]
+    texts = "\n\n".join(numbered)
+    return [
+        {"role": "system", "content": _INSTRUCTION},
+        {"role": "user", "content": f"{texts}\n\nQuestion: {question}\nAnswer from the texts above:"},
+    ]
+
+
+def _focus(passages: Sequence[Passage], question_terms: Sequence[int], max_chars: int) -> list[str]:
+    chosen: list[set[int]] = [set() for _ in passages]
+    ranked = best_sentences(passages, question_terms)
+    order = [(p, s) for _, p, s in ranked] + [(p, s + 1) for _, p, s in ranked]
+    order += [(p, 0) for p in range(len(passages))]
+    used = 0
+    for p, s in order:
+        sentences = passages[p].sentences
+        if s >= len(sentences) or s in chosen[p]:
+            continue
+        length = len(sentences[s].text)
+        if used + length > max_chars:
+            if used == 0:
+                return [sentences[s].text[:max_chars] if position == p else "" for position in range(len(passages))]
+            continue
+        chosen[p].add(s)
+        used += length
+    return [
+        " ".join(passage.sentences[s].text for s in sorted(picked))
+        for passage, picked in zip(passages, chosen, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""The generator: a vLLM server as a child process, and one streaming API in front of it."""

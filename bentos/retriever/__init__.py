@@ -1,0 +1,1 @@
+"""The retriever: searches the current release and follows the release pointer without dropping a search."""

@@ -1,0 +1,54 @@
+"""What the gateway sends to the retriever and gets back."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from forebay.store import Hit, SearchMode
+
+__all__ = ["RetrieverStatus", "SearchItem", "SearchOutcome"]
+
+
+class SearchItem(BaseModel):
+    """One search; several of them from different callers make a batch."""
+
+    question: str
+    """Question in words."""
+    top_k: int = Field(default=10, ge=1)
+    """Hits wanted."""
+    mode: SearchMode = SearchMode.HYBRID
+    """Legs to use."""
+    filter: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Metadata filter (`forebay.store.filters`)."""
+
+
+class SearchOutcome(BaseModel):
+    """The answer to one search; an error of one item never fails the others of its batch."""
+
+    release: str = ""
+    """Release that was searched; empty where there was none."""
+    language: str = "english"
+    """Language of the release's stemmer and stop words."""
+    hits: list[Hit] = Field(default_factory=list[Hit])
+    """Best first."""
+    error: Literal["no_release", "bad_filter", "failed"] | None = None
+    """What went wrong with this item."""
+    message: str = ""
+    """A sentence for the caller about it."""
+
+
+class RetrieverStatus(BaseModel):
+    """What the retriever searches."""
+
+    ready: bool
+    """A release is open."""
+    release: str | None = None
+    """Its id."""
+    corpus: str | None = None
+    """Its corpus."""
+    chunks: int = 0
+    """Chunks that can be searched."""
+    documents: int = 0
+    """Documents they come from."""
+    detail: str = ""
+    """A sentence about whatever is wrong; empty if nothing is."""

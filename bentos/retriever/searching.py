@@ -1,0 +1,109 @@
+"""Answering a batch of searches: one embedding call, one index call, errors per item."""
+
+import logging
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from bentos.retriever.protocol import SearchItem, SearchOutcome
+from bentos.retriever.switching import Opened, ReleaseFollower
+from forebay.embedding.sentence_transformer import load_embedder
+from forebay.errors import FilterError, ForebayError
+from forebay.releases import ReleaseManifest
+from forebay.settings import PathSettings
+from forebay.store import Hit, SearchMode, SearchRequest
+from forebay.store.filters import to_qdrant_filter
+from forebay.store.qdrant_edge import QdrantEdgeStore
+
+__all__ = ["answer_batch", "open_release"]
+
+logger = logging.getLogger("forebay.retriever")
+
+# An embedder isn't safe for concurrent calls, and a release of the same spec is warmed with the one in use.
+_embedding = threading.Lock()
+
+
+def open_release(manifest: ReleaseManifest, paths: PathSettings) -> Opened:
+    """Open a release with the embedder of its own spec, and search it once so that no user waits for that.
+
+    Raises:
+        ReleaseError: a shard is missing or damaged.
+        ModelError: the embedding model is not there.
+        SpecMismatchError: its files are not those that the release was built with.
+    """
+    # A frozen pydantic model is hashable, which its type doesn't say.
+    embedder = load_embedder(manifest.embedding, paths.models)  # pyright: ignore[reportArgumentType]
+    store = QdrantEdgeStore(paths.shards, manifest.embedding, manifest.index)
+    opened = Opened(store.open(manifest), embedder)
+    try:
+        _search(opened, [SearchItem(question="warm up")])
+    except BaseException:
+        opened.release.close()
+        raise
+    return opened
+
+
+def answer_batch(follower: ReleaseFollower, items: Sequence[SearchItem]) -> list[SearchOutcome]:
+    """Answer several searches on one release.
+
+    Returns:
+        One outcome per item, in order.
+    """
+    with follower.lease() as opened:
+        if opened is None:
+            return [SearchOutcome(error="no_release", message=follower.problem) for _ in items]
+        manifest = opened.release.manifest
+        base = SearchOutcome(release=manifest.release_id, language=manifest.index.bm25_language)
+        errors = {position: message for position, item in enumerate(items) if (message := _filter_error(item))}
+        good = [position for position in range(len(items)) if position not in errors]
+        found = dict(zip(good, _search_safely(opened, [items[position] for position in good], base), strict=True))
+        return [
+            found[position]
+            if position in found
+            else base.model_copy(update={"error": "bad_filter", "message": errors[position]})
+            for position in range(len(items))
+        ]
+
+
+def _filter_error(item: SearchItem) -> str:
+    try:
+        to_qdrant_filter(item.filter)
+    except FilterError as exc:
+        return str(exc)
+    except (TypeError, ValueError, OverflowError):
+        return "the filter has a value that the index can't compare; use strings, integers or ranges of numbers."
+    return ""
+
+
+def _search_safely(opened: Opened, items: Sequence[SearchItem], base: SearchOutcome) -> list[SearchOutcome]:
+    try:
+        return [base.model_copy(update={"hits": hits}) for hits in _search(opened, items)]
+    except (ForebayError, RuntimeError, ValueError):
+        if len(items) == 1:
+            logger.exception("a search failed")
+            message = "the search failed; the retriever's log says why."
+            return [base.model_copy(update={"error": "failed", "message": message})]
+    # One item spoilt the batch: each gets its own try.
+    return [outcome for item in items for outcome in _search_safely(opened, [item], base)]
+
+
+def _search(opened: Opened, items: Sequence[SearchItem]) -> list[list[Hit]]:
+    if not items:
+        return []
+    vectors = _vectors(opened, items)
+    requests = [
+        SearchRequest(item.question, vector, item.top_k, item.mode, item.filter)
+        for item, vector in zip(items, vectors, strict=True)
+    ]
+    return opened.release.search(requests)
+
+
+def _vectors(opened: Opened, items: Sequence[SearchItem]) -> np.ndarray:
+    """Embed the questions that need a vector; the others get zeros."""
+    vectors = np.zeros((len(items), opened.release.manifest.embedding.dim), np.float32)
+    dense = [position for position, item in enumerate(items) if item.mode != SearchMode.BM25]
+    if dense:
+        with _embedding:
+            vectors[dense] = opened.embedder.embed_queries([items[position].question for position in dense])
+    return vectors

@@ -1,0 +1,71 @@
+"""The BentoML service Retriever."""
+
+import os
+
+import bentoml
+
+from bentos.inner_service import INNER_SERVICE
+from bentos.logs import show_own_logs
+from bentos.retriever.protocol import RetrieverStatus, SearchItem, SearchOutcome
+from bentos.retriever.switching import ReleaseFollower
+from forebay.releases import ReleaseRegistry
+from forebay.settings import PathSettings, ServingSettings
+
+__all__ = ["Retriever"]
+
+_MAX_BATCH = 64
+# A deadline, not a window: searches that would wait longer are refused.
+_MAX_WAIT_MS = 10_000
+
+
+@bentoml.service(name="Retriever", traffic={"timeout": 30}, **INNER_SERVICE)
+class Retriever:
+    """Searches the current release; searches that arrive together are embedded together."""
+
+    def __init__(self) -> None:
+        import torch
+
+        from bentos.retriever.searching import answer_batch, open_release
+
+        show_own_logs()
+        # A question is too short to gain from many threads, and the generator needs the cores.
+        torch.set_num_threads(max(1, min(4, (os.cpu_count() or 2) // 2)))
+        self._settings, paths = ServingSettings(), PathSettings()
+        self._answer_batch = answer_batch
+        self._follower = ReleaseFollower(
+            ReleaseRegistry(paths.releases), lambda manifest: open_release(manifest, paths)
+        )
+
+    @bentoml.on_startup
+    def start(self) -> None:
+        """Begin to follow the release pointer."""
+        self._follower.start(self._settings.release_poll_s)
+
+    @bentoml.on_shutdown
+    def close(self) -> None:
+        """Close the release."""
+        self._follower.stop()
+
+    async def __is_ready__(self) -> bool:
+        """Say whether a release is open."""
+        return self._follower.manifest is not None
+
+    @bentoml.api(batchable=True, max_batch_size=_MAX_BATCH, max_latency_ms=_MAX_WAIT_MS)
+    def search(self, items: list[SearchItem]) -> list[SearchOutcome]:
+        """Answer searches, one outcome per item in order."""
+        return self._answer_batch(self._follower, items)
+
+    @bentoml.api
+    async def status(self) -> RetrieverStatus:
+        """Tell which release is searched."""
+        manifest = self._follower.manifest
+        if manifest is None:
+            return RetrieverStatus(ready=False, detail=self._follower.problem)
+        return RetrieverStatus(
+            ready=True,
+            release=manifest.release_id,
+            corpus=manifest.corpus,
+            chunks=manifest.chunks,
+            documents=manifest.documents,
+            detail=self._follower.problem,
+        )

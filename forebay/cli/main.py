@@ -1,0 +1,142 @@
+"""The commands of `forebay`; what a command needs is imported inside it, so that `--help` answers at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from forebay.cli.programs import become
+from forebay.cli.releases import app as release_app
+from forebay.errors import ConfigurationError, ForebayError
+
+__all__ = ["app"]
+
+
+class _OneSentenceErrors(TyperGroup):
+    """Shows Forebay's own errors as the sentences they are."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ForebayError as exc:
+            from rich.console import Console
+
+            Console(stderr=True).print(str(exc), style="red", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(1) from exc
+
+
+app = typer.Typer(
+    cls=_OneSentenceErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    help="Documents in, cited answers out. Settings are environment variables (FOREBAY_DATA, ...).",
+)
+app.add_typer(release_app, name="release")
+
+
+@app.command()
+def ingest(
+    path: Annotated[Path, typer.Argument(help="Folder with .txt, .md, .html or .jsonl files, or one such file.")],
+    corpus_name: Annotated[str | None, typer.Option(help="Name of the corpus; part of every chunk's id.")] = None,
+) -> None:
+    """Run the pipeline over documents, up to a new release."""
+    if not path.exists():
+        raise ConfigurationError(f"there is no file or folder {str(path)!r}.")
+    become(
+        "orchestration.run",
+        ["--source", str(path.absolute())],
+        {"FOREBAY_CORPUS_NAME": corpus_name} if corpus_name else {},
+    )
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    url: Annotated[str | None, typer.Option(help="Address of the gateway; the configured one if left out.")] = None,
+    stream: Annotated[bool, typer.Option("--stream/--no-stream", help="Print the answer as it comes.")] = True,
+) -> None:
+    """Ask the running gateway, and print the answer with its citations."""
+    from forebay.cli.ask import Gateway, print_answer
+    from forebay.cli.configuration import load_settings
+    from forebay.settings import ServingSettings
+
+    if url is None:
+        serving = load_settings(ServingSettings)
+        url = f"http://{serving.host}:{serving.port}"
+    with Gateway(url) as gateway:
+        print_answer(gateway.ask(question, stream=stream))
+
+
+@app.command(name="eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def evaluate(context: typer.Context) -> None:
+    """Ask the corpus's golden questions and print nDCG@10 and recall@100 (options: `quality.evaluate -h`)."""
+    become("quality.evaluate", context.args)
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine and this folder, and say what to do about what is wrong."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from forebay.doctor import Status, diagnose
+
+    console = Console()
+    with console.status("Looking ..."):
+        results = diagnose()
+    table = Table("", "check", "finding", "what to do", box=None, pad_edge=False)
+    marks = {Status.OK: "[green]ok[/]", Status.WARN: "[yellow]warn[/]", Status.FAIL: "[red]fail[/]"}
+    for result in results:
+        table.add_row(marks[result.status], result.name, result.finding, result.advice)
+    console.print(table)
+    if any(result.status is Status.FAIL for result in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def serve() -> None:
+    """Serve the current release until Ctrl-C."""
+    become("bentos.serve")
+
+
+@app.command()
+def dagster(
+    port: Annotated[int, typer.Option(help="Port of the page.")] = 3000,
+) -> None:
+    """Open Dagster's web page on the pipeline, at http://127.0.0.1:3000."""
+    from forebay.cli.configuration import load_settings
+    from forebay.settings import PathSettings
+
+    home = load_settings(PathSettings).dagster
+    home.mkdir(parents=True, exist_ok=True)
+    arguments = ["dev", "-m", "orchestration.definitions", "-h", "127.0.0.1", "-p", str(port)]
+    become("dagster", arguments, {"DAGSTER_HOME": str(home)})
+
+
+@app.command()
+def demo(
+    corpus: Annotated[Path | None, typer.Argument(help="Your own documents; the sample corpus if left out.")] = None,
+) -> None:
+    """Go the whole way: ingest, serve, ask, show the figures."""
+    become("forebay.cli.demo", [str(corpus.absolute())] if corpus else [])
+
+
+@app.command()
+def quantize(
+    calibration: Annotated[Path, typer.Option(help="Texts to calibrate with.")] = Path(
+        "samples/cranfield/corpus.jsonl"
+    ),
+) -> None:
+    """Make and check the AWQ checkpoint of the generation model; minutes."""
+    from forebay.cli.configuration import load_settings
+    from forebay.cli.quantize import run
+    from forebay.settings import GeneratorSettings, PathSettings
+
+    raise typer.Exit(run(load_settings(GeneratorSettings), load_settings(PathSettings), calibration))
+
+
+if __name__ == "__main__":
+    sys.exit(app())

@@ -1,0 +1,142 @@
+"""`forebay release`: what releases there are, and which one is searched."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from forebay.releases import ReleaseManifest, ReleaseRegistry
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="List releases, and choose the one that is searched.")
+
+
+@app.command(name="list")
+def list_releases() -> None:
+    """Show all releases, newest first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    registry, _ = _open()
+    current = registry.current_id()
+    table = Table("release", "", "created", box=None, pad_edge=False)
+    for name in ("documents", "chunks"):
+        table.add_column(name, justify="right")
+    table.add_column("model")
+    for name in ("nDCG@10", "recall@100"):
+        table.add_column(name, justify="right")
+    for manifest in registry.list():
+        table.add_row(
+            manifest.release_id,
+            "current" if manifest.release_id == current else "",
+            f"{manifest.created_at.astimezone():%Y-%m-%d %H:%M}",
+            f"{manifest.documents:,}",
+            f"{manifest.chunks:,}",
+            manifest.embedding.model.removeprefix("package:"),
+            _figure(manifest.evaluation.ndcg10),
+            _figure(manifest.evaluation.recall100),
+        )
+    if table.row_count:
+        Console().print(table)
+    else:
+        Console().print("There is no release yet; `forebay ingest PATH` makes one.")
+
+
+@app.command()
+def show(
+    release_id: Annotated[str | None, typer.Argument(help="The current release if left out.")] = None,
+) -> None:
+    """Show everything that a release was made of."""
+    from rich.console import Console
+    from rich.table import Table
+
+    registry, _ = _open()
+    manifest = _find(registry, release_id)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    evaluation = manifest.evaluation
+    is_current = manifest.release_id == registry.current_id()
+    rows = {
+        "release": manifest.release_id + (" (current)" if is_current else ""),
+        "corpus": manifest.corpus,
+        "created": f"{manifest.created_at.astimezone():%Y-%m-%d %H:%M:%S}",
+        "documents": f"{manifest.documents:,}",
+        "chunks": f"{manifest.chunks:,}",
+        "embedding": manifest.embedding.model_dump_json(),
+        "index": manifest.index.model_dump_json(),
+        "tables": ", ".join(f"{name} version {version}" for name, version in manifest.table_versions.items()),
+        "evaluation": f"{evaluation.questions} questions, nDCG@10 {_figure(evaluation.ndcg10)}, "
+        f"recall@100 {_figure(evaluation.recall100)}",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    for shard in manifest.shards:
+        table.add_row(f"shard {shard.number}", f"{shard.chunks:,} chunks, {shard.bytes / 2**20:.1f} MiB, {shard.path}")
+    Console().print(table, soft_wrap=True)
+
+
+@app.command()
+def promote(
+    release_id: Annotated[str, typer.Argument(help="Id of the release, as `forebay release list` shows it.")],
+    force: Annotated[bool, typer.Option("--force", help="Even where it is worse than the current release.")] = False,
+) -> None:
+    """Make a release the current one, after checking its shards and its evaluation."""
+    from forebay.cli.configuration import load_settings
+    from forebay.errors import ReleaseError
+    from forebay.releases import worse_metrics
+    from forebay.settings import ReleaseSettings
+
+    registry, shards = _open()
+    manifest, current = registry.load(release_id), registry.current()
+    _verify_shards(manifest, shards)
+    if current is not None and not force:
+        worse = worse_metrics(manifest.evaluation, current.evaluation, load_settings(ReleaseSettings).margin)
+        if worse:
+            raise ReleaseError(
+                f"the release {release_id} is worse than the current one ({'; '.join(worse)}). "
+                "`--force` promotes it all the same."
+            )
+    registry.promote(release_id)
+    typer.echo(f"{release_id} is the current release.")
+
+
+@app.command()
+def rollback() -> None:
+    """Go back to the release that was current before; the same command again goes forward."""
+    registry, _ = _open()
+    typer.echo(f"{registry.rollback()} is the current release.")
+
+
+def _open() -> "tuple[ReleaseRegistry, Path]":
+    from forebay.cli.configuration import load_settings
+    from forebay.releases import ReleaseRegistry
+    from forebay.settings import PathSettings
+
+    paths = load_settings(PathSettings)
+    return ReleaseRegistry(paths.releases), paths.shards
+
+
+def _find(registry: "ReleaseRegistry", release_id: str | None) -> "ReleaseManifest":
+    from forebay.errors import ReleaseError
+
+    manifest = registry.load(release_id) if release_id else registry.current()
+    if manifest is None:
+        raise ReleaseError("there is no current release; `forebay ingest PATH` makes one.")
+    return manifest
+
+
+def _verify_shards(manifest: "ReleaseManifest", shards: "Path") -> None:
+    """Read every file of the release before anybody is sent to it."""
+    from rich.console import Console
+
+    from forebay.store.shard_files import verify
+
+    with Console(stderr=True).status("Checking the shards' contents ..."):
+        for ref in manifest.shards:
+            verify(shards / ref.path, ref, contents=True)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,1 @@
+"""AWQ quantization of the generation model, and the check of what comes out."""

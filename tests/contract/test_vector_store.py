@@ -1,0 +1,180 @@
+"""What every vector store promises; a new store joins by one more entry in `STORES`."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from forebay.errors import FilterError, IndexBuildError, ReleaseError
+from forebay.settings import IndexSettings
+from forebay.store.contract import SearchMode, SearchRequest
+from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.testing import HashEmbedder
+from tests.releases import build_release, chunk_rows
+
+STORES = {"qdrant_edge": QdrantEdgeStore}
+
+_TOPICS = ["wing lift", "heat transfer", "boundary layer", "shock wave", "panel flutter"]
+_DOCUMENTS = [
+    (
+        f"d{number}",
+        f"title {number}",
+        f"{_TOPICS[number % 5]} study number{number} of item{number * 7}",
+        {"year": 1950 + number},
+    )
+    for number in range(60)
+]
+
+
+@pytest.fixture(scope="module", params=STORES.values(), ids=STORES)
+def store_type(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    return HashEmbedder()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("shards")
+
+
+@pytest.fixture(scope="module")
+def manifest(root, embedder):
+    return build_release(root, _DOCUMENTS, embedder, shards=4)
+
+
+@pytest.fixture(scope="module")
+def release(store_type, root, manifest):
+    opened = store_type(root, manifest.embedding, manifest.index).open(manifest)
+    yield opened
+    opened.close()
+
+
+def _search(release, embedder, text, **options):
+    (vector,) = embedder.embed_queries([text])
+    return release.search([SearchRequest(text, vector, **options)])[0]
+
+
+def test_dense_search_equals_exact_search_over_all_shards(release, embedder):
+    vectors = np.array([row["vector"] for row in chunk_rows(_DOCUMENTS, embedder)])
+    for question in ("wing lift", "shock item21", "flutter of a panel"):
+        (query,) = embedder.embed_queries([question])
+        similarity = vectors @ query
+        hits = _search(release, embedder, question, top_k=10, mode=SearchMode.DENSE)
+        best = np.sort(similarity)[::-1][:10]
+        assert [hit.similarity for hit in hits] == pytest.approx(best.tolist(), abs=1e-4)
+
+
+def test_bm25_scores_do_not_depend_on_the_number_of_shards(store_type, embedder, release, tmp_path):
+    single = build_release(tmp_path, _DOCUMENTS, embedder, shards=1)
+    whole = store_type(tmp_path, single.embedding, single.index).open(single)
+    for question in ("boundary layer study", "item49", "heat"):
+        one = _search(whole, embedder, question, top_k=60, mode=SearchMode.BM25)
+        four = _search(release, embedder, question, top_k=60, mode=SearchMode.BM25)
+        assert {hit.doc_id: hit.score for hit in four} == pytest.approx({hit.doc_id: hit.score for hit in one})
+    whole.close()
+
+
+def test_a_rare_word_is_found_by_bm25_alone(release, embedder):
+    hits = _search(release, embedder, "item413", mode=SearchMode.BM25)
+    assert [hit.doc_id for hit in hits] == ["d59"]
+
+
+def test_hybrid_search_fuses_both_legs_by_rank(release, embedder):
+    question = "heat transfer item42"
+    legs = [_search(release, embedder, question, top_k=60, mode=mode) for mode in (SearchMode.DENSE, SearchMode.BM25)]
+    expected = {}
+    for leg in legs:
+        for rank, hit in enumerate(leg, start=1):
+            expected[hit.doc_id] = expected.get(hit.doc_id, 0) + 1 / (60 + rank)
+    hits = _search(release, embedder, question, top_k=10)
+    assert [hit.score for hit in hits] == pytest.approx(sorted(expected.values(), reverse=True)[:10])
+    assert all(hit.score == pytest.approx(expected[hit.doc_id]) for hit in hits)
+
+
+def test_a_hit_says_where_it_comes_from(release, embedder):
+    (hit,) = _search(release, embedder, "item413", top_k=1)
+    assert (hit.doc_id, hit.title, hit.uri) == ("d59", "title 59", "d59.txt")
+    assert hit.text == _DOCUMENTS[59][2]
+    assert (hit.start_char, hit.end_char) == (0, len(hit.text))
+    assert hit.metadata == {"year": 2009}
+
+
+@pytest.mark.parametrize("mode", SearchMode)
+def test_filters_hold_in_every_leg(release, embedder, mode):
+    where = {"metadata.year": {"gte": 1960, "lt": 1970}, "format": "text"}
+    hits = _search(release, embedder, "wing heat layer shock study", top_k=50, mode=mode, where=where)
+    assert {hit.metadata["year"] for hit in hits} == set(range(1960, 1970))
+
+
+def test_counts_follow_the_filter(release):
+    assert release.count() == 60
+    assert release.count({"doc_id": ["d1", "d2", "none"]}) == 2
+
+
+def test_a_batch_answers_like_single_requests(release, embedder):
+    questions = ["wing", "heat transfer", "item7"]
+    vectors = embedder.embed_queries(questions)
+    batch = release.search([SearchRequest(q, v, 5) for q, v in zip(questions, vectors, strict=True)])
+    assert batch == [_search(release, embedder, question, top_k=5) for question in questions]
+
+
+def test_a_question_without_known_words_is_still_answered_by_the_dense_leg(release, embedder):
+    assert len(_search(release, embedder, "zzz qqq", top_k=3)) == 3
+
+
+def test_an_unknown_field_is_a_named_error(release, embedder):
+    with pytest.raises(FilterError, match="colour"):
+        _search(release, embedder, "wing", where={"colour": "red"})
+
+
+def test_a_vector_of_the_wrong_dimension_is_a_named_error(release):
+    with pytest.raises(ReleaseError, match="dimension 64"):
+        release.search([SearchRequest("wing", np.ones(3, np.float32))])
+
+
+def test_one_release_can_be_open_many_times(store_type, root, manifest, release, embedder):
+    again = store_type(root, manifest.embedding, manifest.index).open(manifest)
+    assert _search(again, embedder, "wing") == _search(release, embedder, "wing")
+    again.close()
+    assert _search(release, embedder, "wing")
+
+
+def test_building_the_same_shard_twice_keeps_the_first(store_type, embedder, tmp_path):
+    store = store_type(tmp_path, embedder.spec, IndexSettings())
+    batch = pa.RecordBatch.from_pylist(chunk_rows(_DOCUMENTS[:5], embedder))
+    first = store.build_shard(0, "content", [batch])
+    assert store.find_shard(0, "content") == first
+    assert store.build_shard(0, "content", [batch]) == first
+    assert not [path for path in tmp_path.rglob("*") if "building" in path.name]
+
+
+@pytest.mark.parametrize("broken", [[1.0] * 64, [float("nan")] * 64, [0.0] * 64, None, [1.0]])
+def test_a_broken_vector_is_never_indexed(store_type, embedder, tmp_path, broken):
+    rows = chunk_rows(_DOCUMENTS[:3], embedder)
+    rows[1]["vector"] = broken
+    store = store_type(tmp_path, embedder.spec, IndexSettings())
+    with pytest.raises(IndexBuildError):
+        store.build_shard(0, "content", [pa.RecordBatch.from_pylist(rows)])
+    assert store.find_shard(0, "content") is None
+
+
+def test_a_damaged_shard_is_refused_and_built_again(store_type, embedder, tmp_path):
+    manifest = build_release(tmp_path, _DOCUMENTS, embedder, shards=1)
+    store = store_type(tmp_path, embedder.spec, manifest.index)
+    (ref,) = manifest.shards
+    victim = max((path for path in (tmp_path / ref.path).rglob("*") if path.is_file()), key=lambda p: p.stat().st_size)
+    victim.write_bytes(victim.read_bytes()[:10])
+    with pytest.raises(ReleaseError, match=victim.name):
+        store.open(manifest)
+    assert store.find_shard(0, ref.content) is None
+    batch = pa.RecordBatch.from_pylist(chunk_rows(_DOCUMENTS, embedder))
+    store.build_shard(0, ref.content, [batch])
+    assert store.find_shard(0, ref.content) is not None
+
+
+def test_a_missing_shard_is_a_named_error(store_type, embedder, tmp_path, manifest):
+    with pytest.raises(ReleaseError, match="missing"):
+        store_type(tmp_path, embedder.spec, manifest.index).open(manifest)

@@ -1,0 +1,202 @@
+"""The whole pipeline, with real Dagster, Spark, Great Expectations, Lance and Qdrant Edge."""
+
+import json
+import shutil
+
+import lance
+import pytest
+
+from forebay.embedding.sentence_transformer import load_embedder, resolve_spec
+from forebay.settings import EmbeddingSettings
+from forebay.store.contract import SearchRequest
+from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.tables import chunk_table, document_table, embedding_table, quarantine_table
+from tests.pipeline import Pipeline, write_corpus, write_rows
+
+pytestmark = pytest.mark.integration
+
+
+def _tables(pipeline):
+    tables = pipeline.paths.tables
+    spec = resolve_spec(EmbeddingSettings(), pipeline.paths)
+    return document_table(tables), chunk_table(tables), embedding_table(tables, spec)
+
+
+def _rows(table, columns=None):
+    return table.published().to_table(columns=columns).to_pylist()
+
+
+def _search(pipeline, text, **options):
+    manifest = pipeline.release
+    embedder = load_embedder(manifest.embedding, pipeline.paths.models)
+    release = QdrantEdgeStore(pipeline.paths.shards, manifest.embedding, manifest.index).open(manifest)
+    try:
+        return release.search([SearchRequest(text, embedder.embed_queries([text])[0], **options)])[0]
+    finally:
+        release.close()
+
+
+def test_every_document_becomes_searchable_chunks(ingested):
+    documents, chunks, embeddings = _tables(ingested)
+    ids = {row["doc_id"] for row in _rows(documents, ["doc_id"])}
+    assert len(ids) == 40 + 2 + 1
+    assert {"guide.md", "penstock.html", "after-huge", "1"} <= ids
+    cut = _rows(chunks)
+    assert {row["doc_id"] for row in cut} == ids
+    assert {row["text_hash"] for row in cut} == {row["text_hash"] for row in _rows(embeddings, ["text_hash"])}
+    assert ingested.release.chunks == len(cut)
+    assert ingested.release.documents == len(ids)
+
+
+def test_chunks_lie_in_their_documents_where_they_say(ingested):
+    documents, chunks, _ = _tables(ingested)
+    texts = {row["doc_id"]: row["text"] for row in _rows(documents)}
+    for row in _rows(chunks):
+        assert row["text"] == texts[row["doc_id"]][row["start_char"] : row["end_char"]]
+    (turbines,) = [row for row in _rows(chunks) if row["heading_path"].endswith("Turbines")]
+    assert turbines["heading_path"] == "Forebay guide > Turbines"
+
+
+def test_bad_input_is_in_quarantine_with_its_reason(ingested):
+    rejected = {(row["uri"], row["reason"]) for row in _rows(quarantine_table(ingested.paths.tables))}
+    assert rejected == ingested.expected_rejects
+
+
+def test_the_run_says_how_many_were_rejected(ingested):
+    assert "9 rejected" in ingested.output
+
+
+def test_search_finds_passages_of_every_format(ingested):
+    assert _search(ingested, "the penstock leads water down to the plant")[0].doc_id == "penstock.html"
+    assert _search(ingested, "what turns falling water into power")[0].doc_id == "guide.md"
+    assert _search(ingested, "lift of a wing in a propeller slipstream")[0].doc_id == "1"
+
+
+def test_the_release_was_evaluated_on_the_golden_questions(ingested):
+    evaluation = ingested.release.evaluation
+    assert evaluation.questions > 5
+    assert evaluation.ndcg10 > 0.5
+
+
+def test_quality_reports_are_pages(ingested):
+    for table in ("documents", "chunks", "embeddings"):
+        assert f"{table}_sample" in (ingested.paths.quality / table / "index.html").read_text()
+
+
+def test_a_run_without_changes_changes_nothing(ingested, copied):
+    before = [table.published_version() for table in _tables(copied)]
+    release, shards = copied.release, sorted(copied.paths.shards.glob("s*/*"))
+    built = [path.stat().st_mtime_ns for path in shards]
+    succeeded, output = copied.run()
+    assert succeeded, output
+    assert [table.published_version() for table in _tables(copied)] == before
+    assert copied.release == release
+    assert sorted(copied.paths.shards.glob("s*/*")) == shards
+    assert [path.stat().st_mtime_ns for path in shards] == built
+
+
+def test_changed_and_deleted_documents_cost_only_themselves(ingested, tmp_path, copied):
+    source = tmp_path / "source"
+    shutil.copytree(ingested.source, source)
+    rows = [json.loads(line) for line in (source / "abstracts.jsonl").read_text().splitlines()]
+    _, chunks, embeddings = _tables(copied)
+    old_vectors = {row["text_hash"] for row in _rows(embeddings, ["text_hash"])}
+    old_shards = {ref.number: ref for ref in copied.release.shards}
+    shard_of = {row["doc_id"]: row["shard"] for row in _rows(chunks, ["doc_id", "shard"])}
+    changed, *others = [row["_id"] for row in rows]
+    deleted = next(doc_id for doc_id in others if shard_of[doc_id] == shard_of[changed])
+    rows = [row for row in rows if row["_id"] != deleted]
+    rows[0]["text"] = "an entirely new text about ornithopters with flapping membranes ."
+    # The same source by name: the copy is what the source has become.
+    write_rows(source, rows)
+    _move_source(copied, ingested.source, source)
+    pipeline = Pipeline(source, copied.data)
+    succeeded, output = pipeline.run()
+    assert succeeded, output
+    new_rows = [row for row in _rows(chunks) if row["doc_id"] == changed]
+    new_vectors = {row["text_hash"] for row in _rows(embeddings, ["text_hash"])}
+    assert new_vectors - old_vectors == {row["text_hash"] for row in new_rows}
+    assert {ref.number for ref in pipeline.release.shards if ref != old_shards[ref.number]} == {shard_of[changed]}
+    assert _search(pipeline, "ornithopters with flapping membranes")[0].doc_id == changed
+    everything = _search(pipeline, "wing flow heat", top_k=1000)
+    assert deleted not in {hit.doc_id for hit in everything}
+    assert not [row for row in _rows(chunks) if row["doc_id"] == deleted]
+
+
+def _move_source(pipeline, old, new):
+    """Let the documents of `old` belong to `new`."""
+    for table in (document_table(pipeline.paths.tables), quarantine_table(pipeline.paths.tables)):
+        lance.dataset(table.uri).update({"source": f"'{new}'"}, where=f"source = '{old}'")
+        table.publish()
+
+
+def test_a_failed_check_leaves_everything_published_as_it_was(ingested, copied, tmp_path):
+    before = [table.published_version() for table in _tables(copied)]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    succeeded, output = Pipeline(empty, copied.data).run()
+    assert not succeeded
+    assert "documents failed a blocking check" in output
+    assert copied.release_id == ingested.release_id
+    assert [table.published_version() for table in _tables(copied)] == before
+
+
+def test_a_missing_source_is_one_sentence(copied, tmp_path):
+    succeeded, output = Pipeline(tmp_path / "nowhere", copied.data).run()
+    assert not succeeded
+    assert "there is no folder" in output
+    assert "Traceback" not in output
+
+
+def _fresh(ingested, tmp_path):
+    return Pipeline(ingested.source, tmp_path / "fresh")
+
+
+def test_a_killed_embedding_job_goes_on_where_it_stopped(ingested, tmp_path):
+    pipeline = _fresh(ingested, tmp_path)
+    table = _tables(pipeline)[2]
+
+    def some_but_not_all():
+        return table.published_rows() > 0
+
+    assert pipeline.kill_when("spark_jobs.embed_chunks.main", some_but_not_all) != 0
+    kept = {row["text_hash"] for row in _rows(table, ["text_hash"])}
+    assert pipeline.release_id is None
+    assert kept
+    first_run = {row["run_id"] for row in _rows(table, ["run_id"])}
+    succeeded, output = pipeline.run()
+    assert succeeded, output
+    assert pipeline.release_id == ingested.release_id
+    final = _rows(table, ["text_hash", "run_id"])
+    assert {row["text_hash"] for row in final if row["run_id"] in first_run} == kept
+    assert len(final) == len({row["text_hash"] for row in final}) > len(kept)
+
+
+def test_a_killed_shard_build_ends_in_the_same_release(ingested, copied):
+    shutil.rmtree(copied.paths.shards)
+    shutil.rmtree(copied.paths.releases)
+
+    def is_building():
+        return any(copied.paths.shards.glob("s*/.building-*/segments"))
+
+    assert copied.kill_when("spark_jobs.load_index.main", is_building) != 0
+    assert copied.release_id is None
+    succeeded, output = copied.run()
+    assert succeeded, output
+    assert copied.release_id == ingested.release_id
+    assert not list(copied.paths.shards.glob("s*/.building-*"))
+
+
+def test_a_worse_candidate_is_not_promoted(ingested, copied, tmp_path):
+    source = tmp_path / "source"
+    rows = write_corpus(source)
+    shutil.copy(ingested.source / "qrels.tsv", source)
+    for row in rows:
+        row["text"] = "nothing that anybody asks for ."
+        row["title"] = ""
+    write_rows(source, rows)
+    _move_source(copied, ingested.source, source)
+    succeeded, output = Pipeline(source, copied.data).run()
+    assert not succeeded, output
+    assert copied.release_id == ingested.release_id
+    assert _search(copied, "lift of a wing in a propeller slipstream")[0].doc_id == "1"

@@ -1,0 +1,60 @@
+"""Small real releases for tests: documents -> chunk rows -> shards -> manifest."""
+
+import json
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from forebay.chunks import chunk_id, embedded_text
+from forebay.documents import content_hash
+from forebay.releases import Evaluation, ReleaseManifest
+from forebay.settings import IndexSettings
+from forebay.store.qdrant_edge import QdrantEdgeStore
+
+
+def chunk_rows(documents, embedder):
+    """Build index rows with vectors; `documents` are (doc_id, title, text, metadata)."""
+    rows = []
+    for doc_id, title, text, metadata in documents:
+        (vector,) = embedder.embed_documents([embedded_text(title, "", text)])
+        rows.append(
+            {
+                "chunk_id": chunk_id("test", doc_id, 0),
+                "doc_id": doc_id,
+                "title": title,
+                "heading_path": "",
+                "text": text,
+                "start_char": 0,
+                "end_char": len(text),
+                "text_hash": content_hash(text),
+                "source": "tests",
+                "uri": f"{doc_id}.txt",
+                "format": "text",
+                "metadata": json.dumps(metadata),
+                "vector": vector.tolist(),
+            }
+        )
+    return rows
+
+
+def build_release(root, documents, embedder, *, shards=2, index=None):
+    """Build shards under `root` and give the manifest of a release of them."""
+    index = index or IndexSettings()
+    store = QdrantEdgeStore(root, embedder.spec, index)
+    rows = chunk_rows(documents, embedder)
+    refs = []
+    for number in range(shards):
+        part = rows[number::shards]
+        if part:
+            content = content_hash(json.dumps(part))
+            refs.append(store.build_shard(number, content, [pa.RecordBatch.from_pylist(part)]))
+    return ReleaseManifest(
+        corpus="test",
+        embedding=embedder.spec,
+        index=index,
+        shards=tuple(refs),
+        documents=len(documents),
+        table_versions={},
+        evaluation=Evaluation(questions=0),
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )

@@ -1,0 +1,162 @@
+import threading
+
+import pytest
+
+from bentos.retriever.protocol import SearchItem
+from bentos.retriever.searching import answer_batch
+from bentos.retriever.switching import Opened, ReleaseFollower
+from forebay.releases import ReleaseRegistry
+from forebay.settings import IndexSettings
+from forebay.store.qdrant_edge import QdrantEdgeStore
+from tests.unit.bentos.conftest import SPEC, AxisEmbedder
+
+
+class ClosingRelease:
+    """A real release that remembers when it was closed, and with how many searches under way."""
+
+    def __init__(self, inner):
+        self.inner, self.manifest = inner, inner.manifest
+        self.searching, self.closed_while_searching, self.is_closed = 0, None, False
+
+    def search(self, requests):
+        self.searching += 1
+        try:
+            return self.inner.search(requests)
+        finally:
+            self.searching -= 1
+
+    def close(self):
+        self.closed_while_searching, self.is_closed = self.searching, True
+        self.inner.close()
+
+
+@pytest.fixture
+def follower(tmp_path):
+    opened = []
+    store = QdrantEdgeStore(tmp_path / "shards", SPEC, IndexSettings())
+
+    def open_release(manifest):
+        release = ClosingRelease(store.open(manifest))
+        opened.append(release)
+        return Opened(release, AxisEmbedder())
+
+    made = ReleaseFollower(ReleaseRegistry(tmp_path / "releases"), open_release)
+    made.opened = opened
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def registry(tmp_path):
+    return ReleaseRegistry(tmp_path / "releases")
+
+
+def test_without_a_release_every_item_says_so_until_the_first_appears(follower, registry, release):
+    assert not follower.refresh()
+    (outcome,) = answer_batch(follower, [SearchItem(question="x")])
+    assert (outcome.error, outcome.hits) == ("no_release", [])
+    assert "no release yet" in outcome.message
+    manifest = release(["text 1", "text 2"])
+    registry.promote(manifest.release_id)
+    assert follower.refresh()
+    (outcome,) = answer_batch(follower, [SearchItem(question="2")])
+    assert (outcome.release, outcome.error) == (manifest.release_id, None)
+    assert outcome.hits[0].text == "text 2"
+    assert follower.problem == ""
+
+
+def test_a_search_under_way_keeps_its_release_open(follower, registry, release):
+    first, second = release(["old 1"]), release(["new 1"])
+    registry.promote(first.release_id)
+    follower.refresh()
+    with follower.lease() as held:
+        registry.promote(second.release_id)
+        assert follower.refresh()
+        assert follower.manifest.release_id == second.release_id
+        assert not follower.opened[0].is_closed
+        assert held.release.search([]) == []
+    assert follower.opened[0].is_closed
+    assert not follower.opened[1].is_closed
+
+
+def test_an_unused_release_is_closed_at_once(follower, registry, release):
+    first, second = release(["old 1"]), release(["new 1"])
+    registry.promote(first.release_id)
+    follower.refresh()
+    registry.promote(second.release_id)
+    follower.refresh()
+    assert follower.opened[0].is_closed
+
+
+def test_a_damaged_release_leaves_the_old_one_serving(follower, registry, release, tmp_path, caplog):
+    first, second = release(["old 1"]), release(["new 1"])
+    registry.promote(first.release_id)
+    follower.refresh()
+    broken = tmp_path / "shards" / second.shards[0].path / "frequencies.npz"
+    broken.write_bytes(b"")
+    registry.promote(second.release_id)
+    for _ in range(3):
+        assert not follower.refresh()
+    assert caplog.text.count("can't be served") == 1
+    assert second.release_id in follower.problem
+    (outcome,) = answer_batch(follower, [SearchItem(question="1")])
+    assert (outcome.release, outcome.hits[0].text) == (first.release_id, "old 1")
+    registry.promote(first.release_id)
+    follower.refresh()
+    assert follower.problem == ""
+
+
+def test_no_search_fails_while_releases_switch(follower, registry, release):
+    manifests = [release([f"version {number} of 1"]) for number in range(4)]
+    registry.promote(manifests[0].release_id)
+    follower.refresh()
+    stop, outcomes = threading.Event(), []
+
+    def search():
+        while not stop.is_set():
+            outcomes.extend(answer_batch(follower, [SearchItem(question="1"), SearchItem(question="1", mode="bm25")]))
+
+    threads = [threading.Thread(target=search) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for manifest in manifests[1:]:
+        seen = len(outcomes)
+        while len(outcomes) < seen + 30:
+            stop.wait(0.001)
+        registry.promote(manifest.release_id)
+        assert follower.refresh()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert {outcome.error for outcome in outcomes} == {None}
+    assert {outcome.release for outcome in outcomes} >= {manifest.release_id for manifest in manifests[:3]}
+    assert all(len(outcome.hits) == 1 for outcome in outcomes)
+    assert [opened.closed_while_searching for opened in follower.opened[:3]] == [0, 0, 0]
+
+
+def test_a_bad_filter_fails_its_item_only(follower, registry, release):
+    registry.promote(release(["text 1", "text 2"]).release_id)
+    follower.refresh()
+    items = [
+        SearchItem(question="1"),
+        SearchItem(question="1", filter={"nonsense": 1}),
+        SearchItem(question="1", filter={"doc_id": [{}]}),
+        SearchItem(question="1", filter={"metadata.number": 2**80}),
+        SearchItem(question="2", filter={"doc_id": "0"}),
+    ]
+    outcomes = answer_batch(follower, items)
+    assert [outcome.error for outcome in outcomes] == [None, "bad_filter", "bad_filter", "bad_filter", None]
+    assert "nonsense" in outcomes[1].message
+    assert [hit.doc_id for hit in outcomes[4].hits] == ["0"]
+
+
+def test_the_thread_follows_the_pointer(follower, registry, release):
+    follower.start(0.01)
+    manifest = release(["text 1"])
+    registry.promote(manifest.release_id)
+    deadline = threading.Event()
+    for _ in range(500):
+        if follower.manifest is not None:
+            break
+        deadline.wait(0.01)
+    assert follower.manifest.release_id == manifest.release_id

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+from sklearn.metrics import ndcg_score
+
+from forebay.golden import GoldenQuestions
+from forebay.store.contract import SearchMode
+from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.testing import HashEmbedder
+from quality.retrieval import evaluate, rank_documents
+from tests.releases import build_release
+
+_WORDS = ["wing", "lift", "drag", "shock", "heat", "plate", "flow", "cone"]
+_DOCUMENTS = [
+    (f"d{number}", "", f"{_WORDS[number % 8]} {_WORDS[(number * 3 + 1) % 8]} text {number}", {}) for number in range(24)
+]
+_QRELS = {"q1": {"d0": 3, "d8": 1, "d5": 2}, "q2": {"d3": 1, "d23": 1}}
+
+
+@pytest.fixture
+def release(tmp_path):
+    manifest = build_release(tmp_path, _DOCUMENTS, HashEmbedder())
+    opened = QdrantEdgeStore(tmp_path, manifest.embedding, manifest.index).open(manifest)
+    yield opened
+    opened.close()
+
+
+def test_ndcg_agrees_with_scikit_learn(release):
+    embedder = HashEmbedder()
+    golden = GoldenQuestions({"q1": "wing lift", "q2": "shock", "q3": "not judged"}, _QRELS)
+    measured = evaluate(release, embedder, golden, SearchMode.DENSE)
+    vectors = embedder.embed_documents([text for _, _, text, _ in _DOCUMENTS])
+    expected = []
+    for query_id, grades in _QRELS.items():
+        similarity = vectors @ embedder.embed_queries([golden.queries[query_id]])[0]
+        relevance = np.array([[grades.get(doc_id, 0) for doc_id, *_ in _DOCUMENTS]])
+        expected.append(ndcg_score(relevance, similarity[None, :], k=10))
+    assert measured.questions == 2
+    assert measured.ndcg10 == pytest.approx(np.mean(expected), abs=0.02)
+    assert measured.recall100 == 1.0
+
+
+def test_without_judgements_nothing_is_measured(release):
+    assert evaluate(release, HashEmbedder(), GoldenQuestions({"q": "wing"}, {})).ndcg10 is None
+
+
+def test_a_document_ranks_by_its_best_passage(release):
+    class _Hit:
+        def __init__(self, doc_id):
+            self.doc_id = doc_id
+
+    assert rank_documents([_Hit("b"), _Hit("a"), _Hit("b")]) == ["b", "a"]

@@ -1,0 +1,82 @@
+import itertools
+
+import pytest
+
+from forebay.settings import ChunkSettings
+from spark_jobs.chunk_documents.chunker import Chunker, chunker_fingerprint
+from spark_jobs.chunk_documents.sections import sections_of
+
+_MARKDOWN = (
+    "Preface.\r\n\r\n# One\r\n\r\nText of one.\r\n\r\n## Deep\r\n\r\nText of deep.\r\n\r\n# Two\r\n\r\nText of two.\r\n"
+)
+
+
+def _words(text):
+    return len(text.split())
+
+
+def test_sections_follow_the_headings():
+    found = [
+        (section.heading_path, _MARKDOWN[section.start : section.end].strip())
+        for section in sections_of(_MARKDOWN, "markdown")
+    ]
+    assert found == [
+        ("", "Preface."),
+        ("One", "Text of one."),
+        ("One > Deep", "Text of deep."),
+        ("Two", "Text of two."),
+    ]
+
+
+@pytest.mark.parametrize("text", ["```\n# no heading\n```\ntext", "> # quoted\n\ntext"])
+def test_what_only_looks_like_a_heading_divides_nothing(text):
+    assert [section.heading_path for section in sections_of(text, "markdown")] == [""]
+
+
+def test_plain_text_is_one_section():
+    assert len(sections_of(_MARKDOWN, "text")) == 1
+
+
+@pytest.mark.parametrize("overlap", [0, 8])
+def test_chunks_fit_the_budget_and_lie_where_they_say(overlap):
+    text = " ".join(f"Sentence {number} says a few words about wings." for number in range(80))
+    chunker = Chunker(ChunkSettings(max_tokens=48, overlap_tokens=overlap), _words)
+    pieces = list(chunker.split("A title of five words", text, "text"))
+    assert len(pieces) > 10
+    for piece in pieces:
+        assert piece.text == text[piece.start : piece.end]
+        assert 0 < piece.n_tokens <= 48
+    covered = set().union(*(range(piece.start, piece.end) for piece in pieces))
+    assert all(position in covered for position, character in enumerate(text) if not character.isspace())
+
+
+def test_neighbours_overlap():
+    text = " ".join(f"Sentence {number} is here." for number in range(60))
+    pieces = list(Chunker(ChunkSettings(max_tokens=40, overlap_tokens=10), _words).split("", text, "text"))
+    assert all(later.start < earlier.end for earlier, later in itertools.pairwise(pieces))
+
+
+def test_a_text_that_fits_is_one_chunk():
+    (piece,) = Chunker(ChunkSettings(max_tokens=40, overlap_tokens=10), _words).split("T", "  Short text.  ", "text")
+    assert (piece.text, piece.start, piece.end) == ("Short text.", 2, 13)
+
+
+def test_a_word_without_spaces_is_cut_too():
+    chunker = Chunker(ChunkSettings(max_tokens=64, overlap_tokens=0), len)
+    pieces = list(chunker.split("", "x" * 1000, "text"))
+    assert all(piece.n_tokens <= 64 for piece in pieces)
+    assert "".join(piece.text for piece in pieces) == "x" * 1000
+
+
+def test_a_long_title_leaves_room_for_text():
+    chunker = Chunker(ChunkSettings(max_tokens=64, overlap_tokens=0), _words)
+    (piece,) = chunker.split("word " * 500, "A short text.", "text")
+    assert piece.n_tokens <= 64
+    assert piece.text == "A short text."
+
+
+def test_the_fingerprint_names_settings_and_model():
+    settings = ChunkSettings()
+    assert chunker_fingerprint(settings, "m") == chunker_fingerprint(settings, "m")
+    assert chunker_fingerprint(settings, "m") != chunker_fingerprint(settings, "other")
+    assert chunker_fingerprint(settings, "m") != chunker_fingerprint(ChunkSettings(max_tokens=99), "m")

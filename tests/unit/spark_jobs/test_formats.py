@@ -1,0 +1,105 @@
+import json
+
+import pytest
+
+from forebay.documents import RejectionReason as Reason
+from forebay.sources import list_source
+from spark_jobs.parse_documents.formats import Parsed, Rejected, parse_unit
+
+_LIMIT = 10_000
+
+
+def _parse(tmp_path, name, data, limit=_LIMIT):
+    (tmp_path / name).write_bytes(data)
+    (unit,) = list_source(tmp_path)
+    return list(parse_unit(unit, limit))
+
+
+def _rows(*rows):
+    return b"\n".join(json.dumps(row).encode() for row in rows)
+
+
+def test_a_text_file_is_a_document(tmp_path):
+    assert _parse(tmp_path, "note.txt", b"Hello.") == [
+        Parsed("note.txt", 0, "note.txt", "note", "Hello.", "text", "{}")
+    ]
+
+
+def test_a_markdown_title_is_its_first_heading(tmp_path):
+    (document,) = _parse(tmp_path, "a.md", b"intro\n\n# The title\n\ntext")
+    assert (document.title, document.format) == ("The title", "markdown")
+
+
+def test_html_loses_its_boilerplate(tmp_path):
+    body = "<p>" + "The forebay holds water until the turbines need it. " * 8 + "</p>"
+    html = f"<html><head><title>Forebays</title></head><body><nav>Home | About</nav>{body}</body></html>"
+    (document,) = _parse(tmp_path, "a.html", html.encode())
+    assert document.title == "Forebays"
+    assert "turbines" in document.text
+    assert "About" not in document.text
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("a.bin", b"x", Reason.UNSUPPORTED_FORMAT),
+        ("a.txt", b"", Reason.BLANK_TEXT),
+        ("a.txt", b" \n\t ", Reason.BLANK_TEXT),
+        ("a.txt", bytes(range(256)) * 8, Reason.BINARY_CONTENT),
+        ("a.txt", b"\xff\xfe\x00", Reason.UNKNOWN_ENCODING),
+        ("a.txt", b"x" * (_LIMIT + 1), Reason.TOO_LARGE),
+        ("a.html", b"<html><body></body></html>", Reason.PARSER_ERROR),
+        ("a.jsonl", b"{broken", Reason.INVALID_JSON),
+        ("a.jsonl", b"[1, 2]", Reason.INVALID_JSON),
+        ("a.jsonl", b"[" * 5000 + b"]" * 4000, Reason.INVALID_JSON),
+        ("a.jsonl", b'{"_id": "1"}', Reason.MISSING_TEXT),
+        ("a.jsonl", b'{"_id": "1", "text": 5}', Reason.MISSING_TEXT),
+        ("a.jsonl", b'{"_id": "1", "text": " "}', Reason.BLANK_TEXT),
+        ("a.jsonl", b'{"_id": ["1"], "text": "x"}', Reason.INVALID_ID),
+        ("a.jsonl", b'{"_id": "", "text": "x"}', Reason.INVALID_ID),
+        ("a.jsonl", b"x" * (_LIMIT + 1), Reason.TOO_LARGE),
+    ],
+)
+def test_bad_input_is_rejected_with_its_reason(tmp_path, name, data, reason):
+    (rejected,) = _parse(tmp_path, name, data)
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason == reason
+    assert rejected.detail
+
+
+def test_a_bad_row_costs_only_itself(tmp_path):
+    data = _rows({"_id": "1", "text": "one"}) + b"\n{bad\n" + _rows({"_id": "2", "text": "two"})
+    first, bad, second = _parse(tmp_path, "a.jsonl", data)
+    assert (first.doc_id, second.doc_id) == ("1", "2")
+    assert bad.uri == "a.jsonl#L2"
+
+
+def test_a_row_without_an_id_is_named_by_its_line(tmp_path):
+    (document,) = _parse(tmp_path, "a.jsonl", _rows({"text": "x"}))
+    assert document.doc_id == "a.jsonl#L1"
+
+
+def test_metadata_keeps_what_can_be_filtered(tmp_path):
+    row = {"_id": 7, "text": "x", "metadata": {"year": 1960, "tags": ["a"], "name": "n", "huge": 2**70}}
+    (document,) = _parse(tmp_path, "a.jsonl", _rows(row))
+    assert document.doc_id == "7"
+    assert json.loads(document.metadata) == {"year": 1960, "name": "n"}
+
+
+def test_lone_surrogates_are_replaced(tmp_path):
+    (document,) = _parse(tmp_path, "a.jsonl", b'{"_id": "1", "text": "a\\ud800b \\ud83d\\ude00"}')
+    assert document.text == "a\ufffdb \U0001f600"
+
+
+def test_other_encodings_are_read(tmp_path):
+    text = "Die Größe der Düse beträgt fünf Zentimeter. Übergänge müssen geprüft werden, natürlich auch später."
+    (document,) = _parse(tmp_path, "a.txt", text.encode("cp1252"))
+    assert "Größe" in document.text
+
+
+def test_a_file_that_vanishes_is_unreadable(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    (unit,) = list_source(tmp_path)
+    (tmp_path / "a.txt").unlink()
+    (rejected,) = parse_unit(unit, _LIMIT)
+    assert rejected.reason == Reason.UNREADABLE

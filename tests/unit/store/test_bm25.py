@@ -1,0 +1,47 @@
+import math
+
+import numpy as np
+import pytest
+from qdrant_edge import SparseVector
+
+from forebay.settings import IndexSettings
+from forebay.store.bm25 import DocumentFrequencies, bm25_model
+
+
+def _sparse(*indices):
+    return SparseVector(list(indices), [1.0] * len(indices))
+
+
+def test_merged_shards_count_like_one():
+    whole = DocumentFrequencies.count([_sparse(1, 2), _sparse(2), _sparse(2, 9)])
+    merged = DocumentFrequencies.merge(
+        [DocumentFrequencies.count([_sparse(1, 2)]), DocumentFrequencies.count([_sparse(2), _sparse(2, 9)])]
+    )
+    assert merged.n_chunks == whole.n_chunks == 3
+    assert dict(zip(merged.terms.tolist(), merged.counts.tolist(), strict=True)) == {1: 1, 2: 3, 9: 1}
+
+
+def test_query_terms_are_weighed_by_inverse_document_frequency():
+    frequencies = DocumentFrequencies(10, np.array([5, 7], np.uint32), np.array([1, 10], np.int64))
+    weighed = frequencies.weigh(SparseVector([7, 5, 6], [1.0, 1.0, 1.0]))
+    weights = dict(zip(weighed.indices, weighed.values, strict=True))
+    assert set(weights) == {5, 7}
+    assert weights[5] == pytest.approx(math.log(1 + 9.5 / 1.5), rel=1e-6)
+    assert weights[7] == pytest.approx(math.log(1 + 0.5 / 10.5), rel=1e-6)
+
+
+def test_an_empty_release_weighs_nothing():
+    assert list(DocumentFrequencies.merge([]).weigh(_sparse(3)).indices) == []
+
+
+def test_saved_frequencies_come_back(tmp_path):
+    frequencies = DocumentFrequencies.count([_sparse(4, 8), _sparse(8)])
+    frequencies.save(tmp_path / "f.npz")
+    loaded = DocumentFrequencies.load(tmp_path / "f.npz")
+    assert (loaded.n_chunks, loaded.terms.tolist(), loaded.counts.tolist()) == (2, [4, 8], [1, 2])
+
+
+def test_documents_and_queries_share_terms():
+    model = bm25_model(IndexSettings())
+    document = set(model.embed_document("Boundary layers on flat plates").indices)
+    assert set(model.embed_query("boundary layer of a plate").indices) & document

@@ -1,0 +1,101 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from forebay.doctor import (
+    Status,
+    check_cores,
+    check_disk,
+    check_java,
+    check_memory,
+    check_port,
+    check_processor,
+    check_quantized_model,
+    check_release,
+)
+from forebay.java import Java
+from forebay.settings import PathSettings
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("java", "status"),
+    [
+        (None, Status.FAIL),
+        (Java(Path("/usr/bin/java"), 11), Status.FAIL),
+        (Java(Path("/usr/bin/java"), 17), Status.OK),
+        (Java(Path("/usr/bin/java"), 21), Status.OK),
+    ],
+)
+def test_java(java: Java | None, status: Status) -> None:
+    result = check_java(java)
+    assert result.status is status
+    assert ("apt-get install" in result.advice) == (status is Status.FAIL)
+
+
+def test_one_core_is_a_warning() -> None:
+    assert [check_cores(n).status for n in (1, 2, 64)] == [Status.WARN, Status.OK, Status.OK]
+
+
+def test_memory() -> None:
+    assert [check_memory(n * GIB).status for n in (4, 8, 24)] == [Status.FAIL, Status.WARN, Status.OK]
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "said"),
+    [
+        ({"avx512f", "avx512_bf16"}, Status.OK, "AWQ checkpoint"),
+        ({"avx512f"}, Status.WARN, "AVX-512, no bf16"),
+        ({"avx2"}, Status.WARN, "no AVX-512"),
+        (set(), Status.WARN, "unknown"),
+    ],
+)
+def test_processor(flags: set[str], status: Status, said: str) -> None:
+    result = check_processor(frozenset(flags))
+    assert result.status is status
+    assert said in result.finding
+
+
+def test_disk() -> None:
+    statuses = [check_disk("disk", Path("/data"), n * GIB).status for n in (1, 4, 100)]
+    assert statuses == [Status.FAIL, Status.WARN, Status.OK]
+
+
+def test_a_taken_port_names_the_setting_that_changes_it() -> None:
+    assert check_port("gateway", 3040, "FOREBAY_SERVING_PORT", is_free=True).status is Status.OK
+    taken = check_port("gateway", 3040, "FOREBAY_SERVING_PORT", is_free=False)
+    assert taken.status is Status.WARN
+    assert "FOREBAY_SERVING_PORT" in taken.advice
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (None, Status.WARN),
+        (json.dumps({"passed": True, "reason": "fine"}), Status.OK),
+        (json.dumps({"passed": False, "reason": "perplexity"}), Status.WARN),
+        ("{", Status.FAIL),
+        ("[]", Status.FAIL),
+    ],
+)
+def test_quantized_model(tmp_path: Path, content: str | None, status: Status) -> None:
+    (tmp_path / "awq").mkdir()
+    check = tmp_path / "awq-check.json"
+    if content is not None:
+        check.write_text(content)
+    assert check_quantized_model(check, tmp_path / "awq").status is status
+
+
+def test_no_release_yet_is_a_warning(tmp_path: Path) -> None:
+    assert check_release(PathSettings(data=tmp_path)).status is Status.WARN
+
+
+def test_a_pointer_to_a_release_that_is_gone_is_a_failure(tmp_path: Path) -> None:
+    paths = PathSettings(data=tmp_path)
+    paths.releases.mkdir()
+    (paths.releases / "current").write_text("0123456789abcdef")
+    result = check_release(paths)
+    assert result.status is Status.FAIL
+    assert "0123456789abcdef" in result.finding

@@ -1,0 +1,106 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from forebay.errors import ReleaseError
+from forebay.releases import Evaluation, ReleaseManifest, ReleaseRegistry, worse_metrics
+from forebay.settings import IndexSettings
+from forebay.store.contract import ShardRef
+from forebay.testing import HashEmbedder
+
+
+def _manifest(content="c1", **changes):
+    shard = ShardRef(number=0, content=content, path=f"s000/{content}", chunks=3, bytes=10, checksum="x")
+    values = {
+        "corpus": "default",
+        "embedding": HashEmbedder().spec,
+        "index": IndexSettings(),
+        "shards": (shard,),
+        "documents": 2,
+        "table_versions": {"chunks": 1},
+        "evaluation": Evaluation(questions=0),
+        "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    return ReleaseManifest(**(values | changes))
+
+
+@pytest.fixture
+def registry(tmp_path):
+    return ReleaseRegistry(tmp_path / "releases")
+
+
+def test_equal_content_gives_an_equal_id_whenever_it_was_built():
+    later = _manifest(created_at=datetime(2027, 1, 1, tzinfo=UTC), table_versions={"chunks": 9})
+    assert _manifest().release_id == later.release_id
+    assert _manifest("c2").release_id != later.release_id
+
+
+def test_the_index_settings_are_part_of_the_id():
+    assert _manifest(index=IndexSettings(hnsw_m=32)).release_id != _manifest().release_id
+
+
+def test_there_is_no_current_release_before_the_first(registry):
+    assert registry.current() is None
+    assert registry.list() == []
+
+
+def test_promotion_moves_the_pointer_and_rollback_moves_it_back(registry):
+    first, second = registry.save(_manifest("c1")), registry.save(_manifest("c2"))
+    registry.promote(first.release_id)
+    registry.promote(second.release_id)
+    assert registry.current() == second
+    assert registry.rollback() == first.release_id
+    assert registry.current() == first
+    assert registry.rollback() == second.release_id
+
+
+def test_rollback_without_an_earlier_release_is_a_named_error(registry):
+    registry.promote(registry.save(_manifest()).release_id)
+    with pytest.raises(ReleaseError, match="no earlier release"):
+        registry.rollback()
+
+
+def test_an_unknown_release_is_never_promoted(registry):
+    with pytest.raises(ReleaseError, match="nope"):
+        registry.promote("nope")
+    assert registry.current_id() is None
+
+
+def test_a_damaged_manifest_is_a_named_error(registry, tmp_path):
+    release_id = registry.save(_manifest()).release_id
+    path = tmp_path / "releases" / f"{release_id}.json"
+    path.write_text(path.read_text()[:50])
+    with pytest.raises(ReleaseError, match="damaged"):
+        registry.load(release_id)
+
+
+def test_a_manifest_under_another_name_is_refused(registry, tmp_path):
+    release_id = registry.save(_manifest()).release_id
+    (tmp_path / "releases" / f"{release_id}.json").rename(tmp_path / "releases" / "0123.json")
+    with pytest.raises(ReleaseError, match="another release"):
+        registry.load("0123")
+
+
+def test_saving_again_keeps_the_creation_time(registry):
+    registry.save(_manifest())
+    again = registry.save(_manifest(created_at=datetime(2027, 1, 1, tzinfo=UTC)))
+    assert again.created_at == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def _rated(ndcg10, recall100, questions_hash="q"):
+    return Evaluation(questions=5, ndcg10=ndcg10, recall100=recall100, questions_hash=questions_hash)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "worse"),
+    [
+        (_rated(0.40, 0.80), []),
+        (_rated(0.395, 0.795), []),
+        (_rated(0.38, 0.80), ["ndcg10"]),
+        (_rated(0.30, 0.60), ["ndcg10", "recall100"]),
+        (_rated(0.10, 0.10, "other questions"), []),
+    ],
+)
+def test_the_gate_compares_metrics_over_the_same_questions(candidate, worse):
+    found = worse_metrics(candidate, _rated(0.40, 0.80), margin=0.01)
+    assert [line.split()[0] for line in found] == worse

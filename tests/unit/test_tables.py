@@ -1,0 +1,77 @@
+import lance
+import pyarrow as pa
+import pytest
+
+from forebay.tables import Table
+
+_SCHEMA = pa.schema([pa.field("key", pa.string(), nullable=False)])
+
+
+@pytest.fixture
+def table(tmp_path):
+    made = Table(tmp_path / "t.lance", _SCHEMA)
+    made.prepare()
+    return made
+
+
+def _append(table, *keys):
+    lance.write_dataset(pa.table({"key": list(keys)}, schema=_SCHEMA), table.uri, mode="append")
+
+
+def _published(table):
+    return sorted(table.published().to_table()["key"].to_pylist())
+
+
+def test_a_new_table_is_published_empty(table):
+    assert _published(table) == []
+
+
+def test_rows_are_seen_only_after_they_are_published(table):
+    _append(table, "a")
+    assert _published(table) == []
+    table.publish()
+    assert _published(table) == ["a"]
+
+
+def test_prepare_undoes_what_was_not_published(table):
+    _append(table, "a")
+    table.publish()
+    _append(table, "b")
+    table.delete_keys("key", ["a"])
+    table.prepare()
+    assert table.count() == 1
+    assert _published(table) == ["a"]
+
+
+def test_prepare_leaves_a_clean_table_alone(table):
+    version = table.published_version()
+    table.prepare()
+    assert table.newest().version == table.published_version() == version
+
+
+def test_a_table_whose_first_run_died_before_publishing_starts_empty(tmp_path):
+    table = Table(tmp_path / "t.lance", _SCHEMA)
+    lance.write_dataset(pa.table({"key": ["a"]}, schema=_SCHEMA), table.uri)
+    table.prepare()
+    assert _published(table) == []
+
+
+def test_keys_with_quotes_are_deleted(table):
+    _append(table, "it's", "x' OR 'a'='a", "kept")
+    table.delete_keys("key", ["it's", "x' OR 'a'='a"])
+    assert table.newest().to_table()["key"].to_pylist() == ["kept"]
+
+
+def test_many_keys_are_deleted(table):
+    _append(table, *(f"k{number}" for number in range(5000)))
+    table.delete_keys("key", (f"k{number}" for number in range(4999)))
+    assert table.newest().to_table()["key"].to_pylist() == ["k4999"]
+
+
+def test_tags_move(table):
+    first = table.newest().version
+    table.set_tag("done", first)
+    _append(table, "a")
+    table.set_tag("done", table.newest().version)
+    assert table.tag("done") == first + 1
+    assert table.tag("never") is None
