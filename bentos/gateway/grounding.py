@@ -56,9 +56,8 @@ class AnswerChecker:
     """Lets through the sentences that a single passage supports, each with the citation that belongs to it.
 
     Dropped are sentences without enough support, unfinished ones, repetitions of the question or of an earlier
-    one,
-    sentences that point back at a dropped one, and those that share nothing with the question where others
-    do.
+    sentence, sentences that point back at a dropped one, and those that share nothing with the question where
+    others do.
     """
 
     def __init__(

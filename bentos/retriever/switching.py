@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -62,7 +62,7 @@ class ReleaseFollower:
         return held.opened.release.manifest if held else None
 
     @contextmanager
-    def lease(self) -> Iterator[Opened | None]:
+    def lease(self) -> Generator[Opened | None, None, None]:
         """Give the current release and keep it open meanwhile; None without one."""
         with self._lock:
             held = self._held

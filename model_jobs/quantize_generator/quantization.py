@@ -1,6 +1,10 @@
 """AWQ with llm-compressor: 4-bit weights whose scales were searched on calibration text.
 
-Source: Lin et al., AWQ: Activation-aware Weight Quantization for LLM Compression, MLSys 2024.
+Plain rounding after AWQ's scaling made SmolLM2-135M's perplexity on held-out text 1.145 times as high; with
+GPTQ's rounding, which makes good for each column's error in the columns after it, it is 1.07 times.
+
+Sources: Lin et al., AWQ: Activation-aware Weight Quantization for LLM Compression, MLSys 2024; Frantar et al.,
+GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers, ICLR 2023.
 """
 
 from pathlib import Path
@@ -12,7 +16,7 @@ __all__ = ["quantize"]
 
 GROUP_SIZE = 64
 """Weights that share a scale; 64 because SmolLM2's hidden size (576) is no multiple of AWQ's usual 128."""
-GRID_POINTS = 6
+GRID_POINTS = 4
 """Scales tried for each layer. 20 is AWQ's default; the check says whether fewer were enough."""
 
 
@@ -30,9 +34,7 @@ def quantize(base: Path, target: Path, windows: list[list[int]]) -> None:
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
     from datasets import Dataset  # pyright: ignore[reportMissingImports] - this job's own environment
     from llmcompressor import oneshot  # pyright: ignore[reportMissingImports]
-    from llmcompressor.modifiers.quantization import (  # pyright: ignore[reportMissingImports]
-        QuantizationModifier,
-    )
+    from llmcompressor.modifiers.quantization import GPTQModifier  # pyright: ignore[reportMissingImports]
     from llmcompressor.modifiers.transform.awq import AWQModifier  # pyright: ignore[reportMissingImports]
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -48,7 +50,7 @@ def quantize(base: Path, target: Path, windows: list[list[int]]) -> None:
     scheme = QuantizationScheme(targets=["Linear"], weights=weights)
     recipe = [
         AWQModifier(duo_scaling=False, n_grid=GRID_POINTS),
-        QuantizationModifier(config_groups={"group_0": scheme}, ignore=["lm_head"]),
+        GPTQModifier(config_groups={"group_0": scheme}, ignore=["lm_head"]),
     ]
     oneshot(
         model=model,
