@@ -1,6 +1,7 @@
 """Golden questions: what people ask of a corpus, and which documents answer it (BEIR's file layout)."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,19 @@ class GoldenQuestions:
         """Identity of the questions and judgements."""
         judgements = json.dumps(self.qrels, sort_keys=True)
         return content_hash(json.dumps(self.queries, sort_keys=True, ensure_ascii=False), judgements)
+
+    @property
+    def judged_documents(self) -> set[str]:
+        """Ids of all documents that a judgement names."""
+        return {doc_id for grades in self.qrels.values() for doc_id in grades}
+
+    def without_documents(self, doc_ids: Collection[str]) -> "GoldenQuestions":
+        """Leave out the judgements of some documents, and with them the questions that keep none."""
+        kept = {
+            query_id: {doc_id: grade for doc_id, grade in grades.items() if doc_id not in doc_ids}
+            for query_id, grades in self.qrels.items()
+        }
+        return GoldenQuestions(self.queries, {query_id: grades for query_id, grades in kept.items() if grades})
 
     @classmethod
     def load(cls, queries: Path, qrels: Path) -> "GoldenQuestions":

@@ -4,7 +4,7 @@ Jobs write new versions; only a version that has passed its checks gets the tag 
 outside the writing job reads that one. A job first undoes whatever an earlier, failed or killed, run left after it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import lance
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 PUBLISHED = "published"
-_KEYS_PER_DELETE = 2000
+_KEYS_PER_CONDITION = 2000
 
 
 class Table:
@@ -97,12 +97,19 @@ class Table:
         else:
             tags.create(name, version)
 
+    def held_keys(self, column: str, keys: Iterable[str]) -> set[str]:
+        """Tell which of the keys the string column of the published version holds."""
+        dataset, held = self.published(), set[str]()
+        if dataset is None:
+            return held
+        for condition in _conditions(column, keys):
+            held |= set(dataset.to_table(columns=[column], filter=condition)[column].to_pylist())
+        return held
+
     def delete_keys(self, column: str, keys: Iterable[str]) -> None:
         """Delete the rows whose string column holds one of the keys."""
-        wanted = sorted(set(keys))
-        for start in range(0, len(wanted), _KEYS_PER_DELETE):
-            quoted = ", ".join("'" + key.replace("'", "''") + "'" for key in wanted[start : start + _KEYS_PER_DELETE])
-            lance.dataset(self.uri).delete(f"{column} IN ({quoted})")
+        for condition in _conditions(column, keys):
+            lance.dataset(self.uri).delete(condition)
 
     def count(self, where: str | None = None) -> int:
         """Count rows of the newest version."""
@@ -116,6 +123,15 @@ class Table:
     def size_bytes(self) -> int:
         """Add up the files of all versions on disk."""
         return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+
+
+def _conditions(column: str, keys: Iterable[str]) -> Iterator[str]:
+    """Write SQL conditions of bounded length that together hold for the rows with one of the keys."""
+    wanted = sorted(set(keys))
+    for start in range(0, len(wanted), _KEYS_PER_CONDITION):
+        part = wanted[start : start + _KEYS_PER_CONDITION]
+        quoted = ", ".join("'" + key.replace("'", "''") + "'" for key in part)
+        yield f"{column} IN ({quoted})"
 
 
 def document_table(tables: Path) -> Table:

@@ -19,7 +19,7 @@ from typing import Any
 
 __all__ = ["main"]
 
-CALIBRATION_WINDOWS = 12
+CALIBRATION_WINDOWS = 16
 HELD_OUT_WINDOWS = 16
 WINDOW_TOKENS = 256
 MAX_TEXTS = 400
@@ -42,7 +42,7 @@ class Places:
 
 def main() -> int:
     """Run the job under Dagster Pipes where it was launched so, else from the command line."""
-    # Read when torch is imported: threads that wait actively slow the job tenfold beside a busy service.
+    # Read when torch is imported: threads that wait actively take the cores from whatever runs beside the job.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if "DAGSTER_PIPES_CONTEXT" in os.environ:
         return _run_under_pipes()
@@ -112,21 +112,15 @@ def run(places: Places) -> dict[str, Any]:
 
 
 def _windows(tokenizer: Any, texts: list[str]) -> tuple[list[list[int]], list[list[int]]]:
-    """Cut windows of tokens: every second document calibrates, the others are held out.
-
-    Half of the calibration is conversations: calibrated on plain text alone, the model lost 3 of 8 answers.
-    """
-    from model_jobs.quantize_generator.texts import conversation_text, token_windows
+    """Cut windows of tokens: every second document calibrates, the others are held out."""
+    from model_jobs.quantize_generator.texts import token_windows
 
     def cut(chosen: list[str], windows: int) -> list[list[int]]:
         return token_windows(
             chosen, lambda text: tokenizer(text)["input_ids"], windows=windows, window_tokens=WINDOW_TOKENS
         )
 
-    calibrating = texts[0::2]
-    conversations = [conversation_text(tokenizer, text) for text in calibrating]
-    half = CALIBRATION_WINDOWS // 2
-    return cut(calibrating, half) + cut(conversations, half), cut(texts[1::2], HELD_OUT_WINDOWS)
+    return cut(texts[0::2], CALIBRATION_WINDOWS), cut(texts[1::2], HELD_OUT_WINDOWS)
 
 
 def _new_staging(target: Path) -> Path:

@@ -1,10 +1,9 @@
 """AWQ with llm-compressor: 4-bit weights whose scales were searched on calibration text.
 
-Plain rounding after AWQ's scaling made SmolLM2-135M's perplexity on held-out text 1.145 times as high; with
-GPTQ's rounding, which makes good for each column's error in the columns after it, it is 1.07 times.
+GPTQ's rounding on top was tried and left out: it lowers perplexity on text like the calibration's (1.07 times the
+base model's, against 1.15), but lost 2 and 5 of 22 answers to questions about anything else; AWQ alone lost none.
 
-Sources: Lin et al., AWQ: Activation-aware Weight Quantization for LLM Compression, MLSys 2024; Frantar et al.,
-GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers, ICLR 2023.
+Source: Lin et al., AWQ: Activation-aware Weight Quantization for LLM Compression, MLSys 2024.
 """
 
 from pathlib import Path
@@ -16,7 +15,7 @@ __all__ = ["quantize"]
 
 GROUP_SIZE = 64
 """Weights that share a scale; 64 because SmolLM2's hidden size (576) is no multiple of AWQ's usual 128."""
-GRID_POINTS = 4
+GRID_POINTS = 6
 """Scales tried for each layer. 20 is AWQ's default; the check says whether fewer were enough."""
 
 
@@ -34,7 +33,7 @@ def quantize(base: Path, target: Path, windows: list[list[int]]) -> None:
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
     from datasets import Dataset  # pyright: ignore[reportMissingImports] - this job's own environment
     from llmcompressor import oneshot  # pyright: ignore[reportMissingImports]
-    from llmcompressor.modifiers.quantization import GPTQModifier  # pyright: ignore[reportMissingImports]
+    from llmcompressor.modifiers.quantization import QuantizationModifier  # pyright: ignore[reportMissingImports]
     from llmcompressor.modifiers.transform.awq import AWQModifier  # pyright: ignore[reportMissingImports]
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -50,7 +49,7 @@ def quantize(base: Path, target: Path, windows: list[list[int]]) -> None:
     scheme = QuantizationScheme(targets=["Linear"], weights=weights)
     recipe = [
         AWQModifier(duo_scaling=False, n_grid=GRID_POINTS),
-        GPTQModifier(config_groups={"group_0": scheme}, ignore=["lm_head"]),
+        QuantizationModifier(config_groups={"group_0": scheme}, ignore=["lm_head"]),
     ]
     oneshot(
         model=model,

@@ -4,12 +4,9 @@ import json
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-__all__ = ["conversation_text", "read_texts", "token_windows"]
+__all__ = ["read_texts", "token_windows"]
 
-_PASSAGE_CHARS = 700
-_ANSWER_CHARS = 200
 _TEXT_SUFFIXES = {".txt", ".md"}
 
 
@@ -23,14 +20,6 @@ def read_texts(source: Path, limit: int) -> list[str]:
     if not texts:
         raise ValueError(f"{source} holds no text (.jsonl with a field `text`, .txt or .md) to calibrate with.")
     return texts
-
-
-def conversation_text(tokenizer: Any, text: str) -> str:
-    """Put a text into a conversation as the model will have it: a passage, a question, a short answer."""
-    question = f"{text[:_PASSAGE_CHARS]}\n\nAnswer from this passage in a few words: What does it say?"
-    answer = text.split(". ")[0][:_ANSWER_CHARS]
-    conversation = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return tokenizer.apply_chat_template(conversation, tokenize=False)
 
 
 def _texts(source: Path) -> Iterator[str]:

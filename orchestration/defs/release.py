@@ -14,7 +14,7 @@ from forebay.releases import Evaluation, ReleaseManifest, ReleaseRegistry, now, 
 from forebay.settings import CorpusSettings, PathSettings, ReleaseSettings
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.store.shard_files import verify
-from forebay.tables import document_table
+from forebay.tables import document_table, quarantine_table
 from orchestration.defs.documents import golden_questions
 from orchestration.defs.index import index_shards
 from quality.retrieval import evaluate
@@ -50,12 +50,17 @@ def _evaluate(manifest: ReleaseManifest, paths: PathSettings, registry: ReleaseR
         known = registry.load(manifest.release_id).evaluation
         if known.questions_hash == golden.fingerprint:
             return known
+    # A document that its source dropped is no failure of retrieval; one that was rejected still counts.
+    present = document_table(paths.tables).held_keys("doc_id", golden.judged_documents)
+    present |= quarantine_table(paths.tables).held_keys("doc_id", golden.judged_documents)
+    judged = golden.without_documents(golden.judged_documents - present)
     embedder = load_embedder(manifest.embedding, paths.models)
     opened = QdrantEdgeStore(paths.shards, manifest.embedding, manifest.index).open(manifest)
     try:
-        return evaluate(opened, embedder, golden)
+        measured = evaluate(opened, embedder, judged)
     finally:
         opened.close()
+    return measured.model_copy(update={"questions_hash": golden.fingerprint})
 
 
 @dg.asset(

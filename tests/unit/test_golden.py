@@ -38,6 +38,12 @@ def test_a_bad_line_is_named(files, which, text, place):
         GoldenQuestions.load(*files)
 
 
+def test_judgements_of_dropped_documents_are_left_out(files):
+    golden = GoldenQuestions.load(*files)
+    assert golden.without_documents({"d1"}).qrels == {"1": {"d2": 1}}
+    assert golden.without_documents({"d1", "d2"}).qrels == {}
+
+
 def test_a_missing_file_is_named(files, tmp_path):
     with pytest.raises(DataError, match="nothing"):
         GoldenQuestions.load(tmp_path / "nothing", files[1])

@@ -62,6 +62,13 @@ def test_keys_with_quotes_are_deleted(table):
     assert table.newest().to_table()["key"].to_pylist() == ["kept"]
 
 
+def test_held_keys_are_those_of_the_published_version(table):
+    _append(table, "a", "it's")
+    table.publish()
+    _append(table, "b")
+    assert table.held_keys("key", ["a", "b", "it's", "zzz"]) == {"a", "it's"}
+
+
 def test_many_keys_are_deleted(table):
     _append(table, *(f"k{number}" for number in range(5000)))
     table.delete_keys("key", (f"k{number}" for number in range(4999)))
