@@ -89,7 +89,7 @@ def test_search_gives_passages_and_respects_the_filter(services, ingested):
         ({"max_tokens": -1}, 400, "max_tokens"),
         ({"temperature": 9}, 400, "temperature"),
         ({"n": 3}, 400, "n"),
-        ({"messages": [{"role": "user", "content": "x" * 200_000}]}, 400, "long"),
+        ({"messages": [{"role": "user", "content": "x" * 200_000}]}, 400, "200000 characters"),
     ],
 )
 def test_bad_requests_get_the_openai_error_shape(services, change, status, word):
