@@ -29,9 +29,10 @@ def chunk(orders: JobOrders, report: Reporter) -> None:
     version = documents.published_version()
     if version is None:
         raise DataError("there are no published documents yet; materialize the asset `documents` first.")
+    is_there = chunks.published_version() is not None
     chunks.prepare()
     done = f"chunked-{chunker}"
-    if documents.tag(done) == version:
+    if is_there and documents.tag(done) == version:
         report.unchanged(chunks, CHUNK_CHECKS)
         return
     with spark_session("chunk_documents", SparkSettings(), paths) as spark:

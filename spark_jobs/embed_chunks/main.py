@@ -33,9 +33,10 @@ def embed(orders: JobOrders, report: Reporter) -> None:
     version = chunks.published_version()
     if version is None:
         raise DataError("there are no published chunks yet; materialize the asset `chunks` first.")
+    is_there = embeddings.published_version() is not None
     embeddings.prepare()
     done = f"embedded-{spec.fingerprint}"
-    if chunks.tag(done) == version:
+    if is_there and chunks.tag(done) == version:
         report.unchanged(embeddings, EMBEDDING_CHECKS)
         return
     before = embeddings.published_version()

@@ -3,15 +3,17 @@
 import json
 import shutil
 
+import dagster as dg
 import lance
 import pytest
 
+from forebay.candidates import Candidate
 from forebay.embedding.sentence_transformer import load_embedder, resolve_spec
 from forebay.settings import EmbeddingSettings
 from forebay.store.contract import SearchRequest
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.tables import chunk_table, document_table, embedding_table, quarantine_table
-from tests.pipeline import Pipeline, write_corpus, write_rows
+from tests.pipeline import Pipeline, write_rows
 
 pytestmark = pytest.mark.integration
 
@@ -148,25 +150,22 @@ def test_a_missing_source_is_one_sentence(copied, tmp_path):
     assert "Traceback" not in output
 
 
-def _fresh(ingested, tmp_path):
-    return Pipeline(ingested.source, tmp_path / "fresh")
+def test_a_killed_embedding_job_goes_on_where_it_stopped(ingested, copied):
+    table = _tables(copied)[2]
+    for folder in (table.path, copied.paths.shards, copied.paths.releases):
+        shutil.rmtree(folder)
 
-
-def test_a_killed_embedding_job_goes_on_where_it_stopped(ingested, tmp_path):
-    pipeline = _fresh(ingested, tmp_path)
-    table = _tables(pipeline)[2]
-
-    def some_but_not_all():
+    def some_are_embedded():
         return table.published_rows() > 0
 
-    assert pipeline.kill_when("spark_jobs.embed_chunks.main", some_but_not_all) != 0
+    assert copied.kill_when("spark_jobs.embed_chunks.main", some_are_embedded) != 0
     kept = {row["text_hash"] for row in _rows(table, ["text_hash"])}
-    assert pipeline.release_id is None
-    assert kept
     first_run = {row["run_id"] for row in _rows(table, ["run_id"])}
-    succeeded, output = pipeline.run()
+    assert kept
+    assert copied.release_id is None
+    succeeded, output = copied.run()
     assert succeeded, output
-    assert pipeline.release_id == ingested.release_id
+    assert copied.release_id == ingested.release_id
     final = _rows(table, ["text_hash", "run_id"])
     assert {row["text_hash"] for row in final if row["run_id"] in first_run} == kept
     assert len(final) == len({row["text_hash"] for row in final}) > len(kept)
@@ -187,16 +186,17 @@ def test_a_killed_shard_build_ends_in_the_same_release(ingested, copied):
     assert not list(copied.paths.shards.glob("s*/.building-*"))
 
 
-def test_a_worse_candidate_is_not_promoted(ingested, copied, tmp_path):
-    source = tmp_path / "source"
-    rows = write_corpus(source)
-    shutil.copy(ingested.source / "qrels.tsv", source)
-    for row in rows:
-        row["text"] = "nothing that anybody asks for ."
-        row["title"] = ""
-    write_rows(source, rows)
-    _move_source(copied, ingested.source, source)
-    succeeded, output = Pipeline(source, copied.data).run()
-    assert not succeeded, output
+def test_a_worse_candidate_is_not_promoted(ingested, copied, monkeypatch):
+    from orchestration.defs.release import evaluation, release
+
+    monkeypatch.setenv("FOREBAY_DATA", str(copied.data))
+    candidate = Candidate.load(copied.paths.shards)
+    worse = candidate.model_copy(update={"shards": dict(list(candidate.shards.items())[:1])})
+    worse.save(copied.paths.shards)
+    result = dg.materialize([evaluation, release], raise_on_error=False)
+    assert not result.success
+    (check,) = result.get_asset_check_evaluations()
+    assert (check.check_name, check.passed) == ("candidate_is_not_worse", False)
     assert copied.release_id == ingested.release_id
-    assert _search(copied, "lift of a wing in a propeller slipstream")[0].doc_id == "1"
+    candidate.save(copied.paths.shards)
+    assert dg.materialize([evaluation, release]).success
