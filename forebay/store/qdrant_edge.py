@@ -62,8 +62,8 @@ _PAYLOAD = (
 )
 _INDEXED = ("doc_id", "source", "format")
 _NORM_TOLERANCE = 1e-3
-# Candidates of each leg: enough that fusion sees past the wanted hits, and 100 at least for recall@100.
-_MIN_CANDIDATES = 100
+# Candidates of each leg: enough that fusion sees past the wanted hits.
+_MIN_CANDIDATES = 50
 
 
 PointId = int | UUID | str
