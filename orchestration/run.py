@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 
+from forebay.dagster_home import prepare_dagster_home
 from forebay.releases import ReleaseRegistry
 from forebay.settings import PathSettings
 from orchestration.defs.automation import ALL_SHARDS, INGEST_JOB
@@ -68,11 +69,7 @@ def run_ingest(source: Path, paths: PathSettings, console: Console) -> bool:
     from orchestration.definitions import defs
 
     warnings.simplefilter("ignore")
-    paths.dagster.mkdir(parents=True, exist_ok=True)
-    configuration = paths.dagster / "dagster.yaml"
-    if not configuration.exists():
-        configuration.write_text("telemetry:\n  enabled: false\n", "utf-8")
-    os.environ["DAGSTER_HOME"] = str(paths.dagster)
+    os.environ["DAGSTER_HOME"] = str(prepare_dagster_home(paths))
     source_config = {"config": {"source": str(source.absolute())}}
     job = defs.resolve_job_def(INGEST_JOB)
     run_id = str(uuid.uuid4())

@@ -108,10 +108,10 @@ def dagster(
 ) -> None:
     """Open Dagster's web page on the pipeline, at http://127.0.0.1:3000."""
     from forebay.cli.configuration import load_settings
+    from forebay.dagster_home import prepare_dagster_home
     from forebay.settings import PathSettings
 
-    home = load_settings(PathSettings).dagster
-    home.mkdir(parents=True, exist_ok=True)
+    home = prepare_dagster_home(load_settings(PathSettings))
     arguments = ["dev", "-m", "orchestration.definitions", "-h", "127.0.0.1", "-p", str(port)]
     become("dagster", arguments, {"DAGSTER_HOME": str(home)})
 

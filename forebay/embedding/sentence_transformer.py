@@ -24,7 +24,9 @@ class SentenceTransformerEmbedder:
     def __init__(self, spec: EmbeddingSpec, folder: Path, *, batch_tokens: int = 8192) -> None:
         import torch
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging as transformers_logging
 
+        transformers_logging.disable_progress_bar()
         self._torch = torch
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model = SentenceTransformer(str(folder), device=device, local_files_only=True)
