@@ -74,6 +74,11 @@ class Table:
         version = self.published_version()
         return None if version is None else lance.dataset(self.uri, version=version)
 
+    def clear_tag(self, name: str) -> None:
+        """Remove a tag, where there is one."""
+        if self.tag(name) is not None:
+            lance.dataset(self.uri).tags.delete(name)
+
     def newest(self) -> lance.LanceDataset:
         """Open the newest version, published or not; for the job that writes the table."""
         return lance.dataset(self.uri)

@@ -1,8 +1,10 @@
 """The BentoML service Retriever."""
 
 import os
+from typing import Annotated
 
 import bentoml
+from bentoml.validators import ContentType
 
 from bentos.inner_service import INNER_SERVICE
 from bentos.logs import show_own_logs
@@ -14,6 +16,8 @@ from forebay.settings import PathSettings, ServingSettings
 __all__ = ["Retriever"]
 
 _MAX_BATCH = 64
+# Without a named content type BentoML derives it from the JSON schema, anew for every response: 3.4 ms.
+Outcomes = Annotated[list[SearchOutcome], ContentType("application/json")]
 # A deadline, not a window: searches that would wait longer are refused.
 _MAX_WAIT_MS = 10_000
 
@@ -51,7 +55,7 @@ class Retriever:
         return self._follower.manifest is not None
 
     @bentoml.api(batchable=True, max_batch_size=_MAX_BATCH, max_latency_ms=_MAX_WAIT_MS)
-    def search(self, items: list[SearchItem]) -> list[SearchOutcome]:
+    def search(self, items: list[SearchItem]) -> Outcomes:
         """Answer searches, one outcome per item in order."""
         return self._answer_batch(self._follower, items)
 

@@ -35,6 +35,8 @@ def chunk(orders: JobOrders, report: Reporter) -> None:
     if is_there and documents.tag(done) == version:
         report.unchanged(chunks, CHUNK_CHECKS)
         return
+    # Set again at the end: a tag of an earlier table must not vouch for this one if the job is killed.
+    documents.clear_tag(done)
     with spark_session("chunk_documents", SparkSettings(), paths) as spark:
         counts, metrics = _write(spark, documents, chunks, orders, chunker, spec.max_tokens)
         report.progress(", ".join(f"{count} documents {name}" for name, count in counts.items()))

@@ -39,6 +39,8 @@ def embed(orders: JobOrders, report: Reporter) -> None:
     if is_there and chunks.tag(done) == version:
         report.unchanged(embeddings, EMBEDDING_CHECKS)
         return
+    # Set again at the end: a tag of an earlier table must not vouch for this one if the job is killed.
+    chunks.clear_tag(done)
     before = embeddings.published_version()
     with spark_session("embed_chunks", SparkSettings(), paths) as spark:
         cut = read_lance(spark, chunks.uri, version=version, where=orders.where)
