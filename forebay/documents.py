@@ -1,11 +1,21 @@
-"""The document and quarantine tables: Arrow schemas, ids, content hashes and rejection reasons."""
+"""The tables of documents, units, duplicates and rejects: Arrow schemas, content hashes and rejection reasons."""
 
 import hashlib
 from enum import StrEnum
 
 import pyarrow as pa
 
-__all__ = ["DOCUMENTS", "QUARANTINE", "RejectionReason", "content_hash", "partition_keys", "partition_number"]
+__all__ = [
+    "DOCUMENTS",
+    "DUPLICATES",
+    "QUARANTINE",
+    "UNITS",
+    "RejectionReason",
+    "content_hash",
+    "partition_key",
+    "partition_keys",
+    "partition_number",
+]
 
 DOCUMENTS = pa.schema(
     [
@@ -16,17 +26,46 @@ DOCUMENTS = pa.schema(
         pa.field("title", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
         pa.field("format", pa.string(), nullable=False),
+        pa.field("language", pa.string(), nullable=False),
         pa.field("metadata", pa.string(), nullable=False),
         pa.field("content_hash", pa.string(), nullable=False),
+        pa.field("bands", pa.list_(pa.int64()), nullable=False),
         pa.field("run_id", pa.string(), nullable=False),
     ]
 )
-"""One row per document. `text` is plain text or Markdown (format `markdown`); `metadata` is a JSON object of
-filterable scalars; `uri` is the file below `source`, with `#L<line>` for a row of a JSONL file."""
+"""One row per document. `text` is plain text, Markdown (format `markdown`) or pages divided by form feeds (`pages`);
+`language` is an ISO 639-1 code or `und`; `metadata` is a JSON object of filterable scalars; `uri` is the unit of
+`source` that it was read from; documents that share one of the `bands` may be duplicates (see
+`spark_jobs.parse_documents.signatures`)."""
+
+UNITS = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("version", pa.string(), nullable=False),
+        pa.field("parser", pa.string(), nullable=False),
+        pa.field("run_id", pa.string(), nullable=False),
+    ]
+)
+"""One row per unit of a source that the document table reflects. A unit whose `version` and `parser` are still the
+same isn't read again; an empty version means that it must be."""
+
+DUPLICATES = pa.schema(
+    [
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("canonical_id", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("similarity", pa.float32(), nullable=False),
+        pa.field("run_id", pa.string(), nullable=False),
+    ]
+)
+"""One row per document that is searched for through another one, `canonical_id`. `kind` is `exact` (the same words) or
+`near`; `similarity` is the Jaccard similarity of the word shingles with the nearest document of the group."""
 
 QUARANTINE = pa.schema(
     [
         pa.field("uri", pa.string(), nullable=False),
+        pa.field("unit", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("detail", pa.string(), nullable=False),
@@ -34,7 +73,7 @@ QUARANTINE = pa.schema(
         pa.field("run_id", pa.string(), nullable=False),
     ]
 )
-"""One row per document that the last ingestion of `source` rejected."""
+"""One row per document of `source` that was rejected; `uri` is its place, `unit` the unit that holds it."""
 
 
 class RejectionReason(StrEnum):
@@ -51,6 +90,15 @@ class RejectionReason(StrEnum):
     INVALID_ID = "invalid_id"
     DUPLICATE_ID = "duplicate_id"
     PARSER_ERROR = "parser_error"
+    PARSER_CRASHED = "parser_crashed"
+    PARSER_TIMED_OUT = "parser_timed_out"
+    WRONG_FORMAT = "wrong_format"
+    ENCRYPTED = "encrypted"
+    NO_TEXT_LAYER = "no_text_layer"
+    TOO_MANY_PAGES = "too_many_pages"
+    EXPANDS_TOO_FAR = "expands_too_far"
+    CHANGED_WHILE_READ = "changed_while_read"
+    FORBIDDEN_ADDRESS = "forbidden_address"
 
 
 def content_hash(*parts: str) -> str:
@@ -72,7 +120,12 @@ def content_hash(*parts: str) -> str:
 
 def partition_keys(n_shards: int) -> list[str]:
     """Name the Dagster partitions of a corpus with `n_shards` shards: `s000`, `s001`, ..."""
-    return [f"s{number:03d}" for number in range(n_shards)]
+    return [partition_key(number) for number in range(n_shards)]
+
+
+def partition_key(number: int) -> str:
+    """Name the Dagster partition of a shard."""
+    return f"s{number:03d}"
 
 
 def partition_number(key: str) -> int:

@@ -16,7 +16,7 @@ from pip_settings import effective_settings, read_settings, uv_environment
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = "3.11"
 PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-SIDES = ["--extra", "pipeline", "--extra", "serving", "--extra", "dev"]
+SIDES = ["--extra", "pipeline", "--extra", "s3", "--extra", "gcs", "--extra", "serving", "--extra", "dev"]
 WITHOUT_VISION = ["--override", "locks/overrides.txt"]
 LOCKS: dict[str, tuple[list[str], bool]] = {
     "all-cpu.txt": (["pyproject.toml", *SIDES, "--extra", "generation-cpu", *WITHOUT_VISION], True),

@@ -1,4 +1,4 @@
-"""Split a Markdown document at its headings."""
+"""Split a Markdown document at its headings, and one with pages between them."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,10 +20,19 @@ class Section:
     """First character, behind the heading."""
     end: int
     """Character after the last."""
+    page: int = 0
+    """Page, from 1; 0 where the document has no pages."""
 
 
 def sections_of(text: str, format_name: str) -> list[Section]:
-    """Find the sections of a document; text that is no Markdown is one section."""
+    """Find the sections of a document, blank ones left out.
+
+    Args:
+        text: Its text.
+        format_name: `markdown` is split at its headings, `pages` at form feeds; anything else is one section.
+    """
+    if format_name == "pages":
+        return _pages(text)
     if format_name != "markdown":
         return [Section("", 0, len(text))]
     # Offsets of markdown-it's lines: it ends lines at \n, \r\n and \r.
@@ -43,6 +52,17 @@ def sections_of(text: str, format_name: str) -> list[Section]:
         start = starts[min(after, len(starts) - 1)]
     sections.append(Section(_path(headings), start, len(text)))
     return [section for section in sections if text[section.start : section.end].strip()]
+
+
+def _pages(text: str) -> list[Section]:
+    sections: list[Section] = []
+    start = 0
+    for number, page in enumerate(text.split("\f"), 1):
+        # A blank page has no section, but it counts.
+        if page.strip():
+            sections.append(Section("", start, start + len(page), number))
+        start += len(page) + 1
+    return sections
 
 
 def _path(headings: list[tuple[int, str]]) -> str:

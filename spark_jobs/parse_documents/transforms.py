@@ -3,48 +3,69 @@
 from collections.abc import Iterator
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from forebay.documents import DOCUMENTS, QUARANTINE, RejectionReason, content_hash
-from forebay.sources import ReadUnit
-from spark_jobs.parse_documents.formats import Parsed, parse_unit
+from forebay.settings import CorpusSettings
+from forebay.sources.contract import ReadUnit, Source
+from spark_jobs.parse_documents.parsing import Parsed, parse_unit
+from spark_jobs.parse_documents.signatures import bands_of, language_of, shingles_of
 
-__all__ = ["changes", "documents_of", "parsed_rows", "rejects_of", "with_shard", "without_duplicates"]
+__all__ = [
+    "changes",
+    "documents_of",
+    "latest_of_each",
+    "parsed_rows",
+    "rejects_of",
+    "with_shard",
+    "without_duplicate_ids",
+]
 
 _PARSED = pa.schema(
     [
         ("uri", pa.string()),
+        ("unit", pa.string()),
         ("line", pa.int64()),
         ("doc_id", pa.string()),
         ("title", pa.string()),
         ("text", pa.string()),
         ("format", pa.string()),
+        ("language", pa.string()),
         ("metadata", pa.string()),
         ("content_hash", pa.string()),
+        ("bands", pa.list_(pa.int64())),
         ("reason", pa.string()),
         ("detail", pa.string()),
     ]
 )
 _PARSED_DDL = (
-    "uri string, line bigint, doc_id string, title string, text string, format string, metadata string, "
-    "content_hash string, reason string, detail string"
+    "uri string, unit string, line bigint, doc_id string, title string, text string, format string, language string, "
+    "metadata string, content_hash string, bands array<bigint>, reason string, detail string"
 )
+_UNIT_DDL = "uri string, format string, version string, address binary, start bigint, end bigint"
 _BATCH_ROWS = 256
+_UNITS_PER_TASK = 2000
+# A row with neither text nor reason: the source says that the document is gone.
+_IS_DOCUMENT = "reason IS NULL AND text IS NOT NULL"
 
 
-def parsed_rows(spark: SparkSession, units: list[ReadUnit], max_bytes: int) -> DataFrame:
-    """Read and parse all units, one row per document or reject (`reason` is null for documents)."""
-    rows = [(bytearray(unit.path), unit.uri, unit.format, unit.start, unit.end) for unit in units]
-    listed = spark.createDataFrame(rows, "path binary, uri string, format string, start bigint, end bigint")
-    tasks = max(1, min(len(units), spark.sparkContext.defaultParallelism * 8))
+def parsed_rows(spark: SparkSession, source: Source, units: list[ReadUnit], corpus: CorpusSettings) -> DataFrame:
+    """Read and parse units, one row per document, reject (`reason` is set) or deletion (`text` is null)."""
+    rows = [(unit.uri, unit.format, unit.version, bytearray(unit.address), unit.start, unit.end) for unit in units]
+    listed = spark.createDataFrame(rows, _UNIT_DDL)
+    cores = spark.sparkContext.defaultParallelism
+    tasks = max(1, min(len(units), max(cores * 4, len(units) // _UNITS_PER_TASK)))
 
     def parse(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         held: list[dict[str, object]] = []
         for batch in batches:
             for row in batch.to_pylist():
-                for item in parse_unit(ReadUnit(**row), max_bytes):
-                    held.append(_row(item))
+                unit = ReadUnit(**row)
+                for item in parse_unit(
+                    source, unit, corpus.max_document_bytes, parser_timeout_s=corpus.parser_timeout_s
+                ):
+                    held.append(_row(unit, item))
                     if len(held) == _BATCH_ROWS:
                         yield pa.RecordBatch.from_pylist(held, _PARSED)
                         held = []
@@ -54,32 +75,51 @@ def parsed_rows(spark: SparkSession, units: list[ReadUnit], max_bytes: int) -> D
     return listed.repartition(tasks).mapInArrow(parse, _PARSED_DDL)
 
 
-def _row(item: object) -> dict[str, object]:
-    row = dict(vars(item))
+def _row(unit: ReadUnit, item: object) -> dict[str, object]:
+    row: dict[str, object] = {**vars(item), "unit": unit.uri}
     if isinstance(item, Parsed):
         row["content_hash"] = content_hash(item.uri, item.title, item.text, item.format, item.metadata)
+        row["language"] = language_of(item.text)
+        row["bands"] = bands_of(shingles_of(item.text))
     return row
 
 
-def without_duplicates(parsed: DataFrame, taken: DataFrame) -> DataFrame:
-    """Reject every document but the first of an id, and those whose id another source holds.
+def without_duplicate_ids(parsed: DataFrame, taken: DataFrame) -> DataFrame:
+    """Reject every document but the first of an id, and those whose id a document that isn't read again holds.
 
     Args:
         parsed: As `parsed_rows` gives it.
-        taken: Column `doc_id`: ids of the other sources' documents.
+        taken: Column `doc_id`: ids of documents that are not among the parsed ones.
     """
-    order = Window.partitionBy("doc_id", F.col("reason").isNull()).orderBy("uri", "line")
-    place = F.when(F.col("reason").isNull(), F.row_number().over(order))
+    order = Window.partitionBy("doc_id", F.expr(_IS_DOCUMENT)).orderBy("uri", "line")
     other = taken.select("doc_id", F.lit(True).alias("_taken"))
-    joined = parsed.withColumn("_place", place).join(other, "doc_id", "left")
-    is_duplicate = F.col("reason").isNull() & ((F.col("_place") > 1) | F.col("_taken").isNotNull())
-    detail = F.when(F.col("_taken").isNotNull(), "a document of another source has this id").otherwise(
-        "an earlier document of this source has this id"
-    )
-    return joined.select(
+    joined = parsed.withColumn("_place", F.row_number().over(order)).join(other, "doc_id", "left")
+    is_duplicate = F.expr(_IS_DOCUMENT) & ((F.col("_place") > 1) | F.col("_taken").isNotNull())
+    return _rejecting(joined, is_duplicate, F.lit("another document, read before this one, has this id"))
+
+
+def latest_of_each(parsed: DataFrame, taken: DataFrame) -> DataFrame:
+    """Keep the last word on every id of a stream, and reject ids that another source holds.
+
+    Args:
+        parsed: As `parsed_rows` gives it, of a source that tells of changes.
+        taken: Column `doc_id`: ids of other sources' documents.
+    """
+    is_word = F.col("reason").isNull()
+    order = Window.partitionBy("doc_id", is_word).orderBy(F.col("line").desc(), "uri")
+    other = taken.select("doc_id", F.lit(True).alias("_taken"))
+    last = parsed.withColumn("_place", F.row_number().over(order)).where(~is_word | (F.col("_place") == 1))
+    joined = last.join(other, "doc_id", "left")
+    is_taken = is_word & F.col("_taken").isNotNull()
+    placed = joined.withColumn("uri", F.when(is_taken, F.concat_ws("@", "uri", "line")).otherwise(F.col("uri")))
+    return _rejecting(placed, is_taken, F.lit("a document of another source has this id"))
+
+
+def _rejecting(frame: DataFrame, condition: Column, detail: Column) -> DataFrame:
+    return frame.select(
         *[name for name in _PARSED.names if name not in ("reason", "detail")],
-        F.when(is_duplicate, F.lit(RejectionReason.DUPLICATE_ID.value)).otherwise(F.col("reason")).alias("reason"),
-        F.when(is_duplicate, detail).otherwise(F.col("detail")).alias("detail"),
+        F.when(condition, F.lit(RejectionReason.DUPLICATE_ID.value)).otherwise(F.col("reason")).alias("reason"),
+        F.when(condition, detail).otherwise(F.col("detail")).alias("detail"),
     )
 
 
@@ -90,7 +130,7 @@ def with_shard(frame: DataFrame, n_shards: int) -> DataFrame:
 
 def documents_of(parsed: DataFrame, source: str, run_id: str, n_shards: int) -> DataFrame:
     """Select the accepted documents, in the schema of the document table."""
-    frame = with_shard(parsed.where(F.col("reason").isNull()), n_shards)
+    frame = with_shard(parsed.where(_IS_DOCUMENT), n_shards)
     frame = frame.withColumn("source", F.lit(source)).withColumn("run_id", F.lit(run_id))
     return frame.select(*DOCUMENTS.names)
 
@@ -102,22 +142,23 @@ def rejects_of(parsed: DataFrame, source: str, run_id: str) -> DataFrame:
     return frame.select(*QUARANTINE.names)
 
 
-def changes(documents: DataFrame, current: DataFrame) -> DataFrame:
-    """Compare documents with what the table holds, by key and content hash only.
+def changes(parsed: DataFrame, current: DataFrame) -> DataFrame:
+    """Compare what was parsed with what the table holds of it, by key and content hash only.
 
     Args:
-        documents: Columns `doc_id`, `content_hash` of the source as it is now.
-        current: The same columns of the table.
+        parsed: Columns `doc_id`, `content_hash`; the hash is null for a document that the source says is gone.
+        current: The same columns of those documents of the table that the parsed ones replace.
 
     Returns:
         Columns `doc_id`, `change`: `new`, `changed`, `unchanged` or `deleted`.
     """
-    new = documents.select("doc_id", F.col("content_hash").alias("_new"))
+    new = parsed.select("doc_id", F.col("content_hash").alias("_new"))
     old = current.select("doc_id", F.col("content_hash").alias("_old"))
     change = (
-        F.when(F.col("_old").isNull(), "new")
-        .when(F.col("_new").isNull(), "deleted")
+        F.when(F.col("_new").isNull(), F.when(F.col("_old").isNotNull(), "deleted"))
+        .when(F.col("_old").isNull(), "new")
         .when(F.col("_new") == F.col("_old"), "unchanged")
         .otherwise("changed")
     )
-    return new.join(old, "doc_id", "full_outer").select("doc_id", change.alias("change"))
+    joined = new.join(old, "doc_id", "full_outer").select("doc_id", change.alias("change"))
+    return joined.where("change IS NOT NULL")

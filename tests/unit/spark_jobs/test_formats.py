@@ -1,18 +1,21 @@
 import json
+import os
 
 import pytest
 
 from forebay.documents import RejectionReason as Reason
-from forebay.sources import list_source
-from spark_jobs.parse_documents.formats import Parsed, Rejected, parse_unit
+from forebay.sources.contract import Rejected
+from forebay.sources.folder import FolderSource
+from spark_jobs.parse_documents.parsing import Parsed, parse_unit
 
 _LIMIT = 10_000
 
 
 def _parse(tmp_path, name, data, limit=_LIMIT):
     (tmp_path / name).write_bytes(data)
-    (unit,) = list_source(tmp_path)
-    return list(parse_unit(unit, limit))
+    source = FolderSource(tmp_path)
+    (unit,) = source.changes().units
+    return list(parse_unit(source, unit, limit))
 
 
 def _rows(*rows):
@@ -20,9 +23,7 @@ def _rows(*rows):
 
 
 def test_a_text_file_is_a_document(tmp_path):
-    assert _parse(tmp_path, "note.txt", b"Hello.") == [
-        Parsed("note.txt", 0, "note.txt", "note", "Hello.", "text", "{}")
-    ]
+    assert _parse(tmp_path, "note.txt", b"Hello.") == [Parsed("note.txt", 0, "note.txt", "", "Hello.", "text", "{}")]
 
 
 def test_a_markdown_title_is_its_first_heading(tmp_path):
@@ -97,9 +98,40 @@ def test_other_encodings_are_read(tmp_path):
     assert "Größe" in document.text
 
 
+@pytest.mark.parametrize(
+    ("name", "uri"),
+    [
+        (b"line\nbreak.csv", "line\\nbreak.csv"),
+        (b"no utf-8 \xff.csv", "no utf-8 \\xff.csv"),
+        ("Größe der Düse.csv".encode(), "Größe der Düse.csv"),
+        (b"two.dots.CSV", "two.dots.CSV"),
+    ],
+)
+def test_names_that_are_hard_to_print(tmp_path, name, uri):
+    with open(os.path.join(os.fsencode(tmp_path), name), "wb") as stream:
+        stream.write(b"a,b\n1,2\n")
+    source = FolderSource(tmp_path)
+    (unit,) = source.changes().units
+    (document,) = parse_unit(source, unit, _LIMIT)
+    assert (document.uri, document.text) == (uri, "a: 1; b: 2")
+
+
+def test_a_parser_that_takes_too_long_costs_its_document(tmp_path):
+    rows = "<tr><td>x</td></tr>" * 100_000
+    (tmp_path / "a.html").write_text(f"<html><body><table>{rows}</table></body></html>")
+    (tmp_path / "b.csv").write_text("a,b\n1,2\n")
+    source = FolderSource(tmp_path)
+    slow, quick = source.changes().units
+    (rejected,) = parse_unit(source, slow, 2**22, parser_timeout_s=0.5)
+    assert (rejected.reason, rejected.uri) == (Reason.PARSER_TIMED_OUT, "a.html")
+    (document,) = parse_unit(source, quick, 2**22, parser_timeout_s=10)
+    assert document.text == "a: 1; b: 2"
+
+
 def test_a_file_that_vanishes_is_unreadable(tmp_path):
     (tmp_path / "a.txt").write_text("x")
-    (unit,) = list_source(tmp_path)
+    source = FolderSource(tmp_path)
+    (unit,) = source.changes().units
     (tmp_path / "a.txt").unlink()
-    (rejected,) = parse_unit(unit, _LIMIT)
+    (rejected,) = parse_unit(source, unit, _LIMIT)
     assert rejected.reason == Reason.UNREADABLE

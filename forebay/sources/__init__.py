@@ -1,0 +1,1 @@
+"""Sources of documents: small connectors with one protocol; `registry` names them all."""

@@ -1,0 +1,87 @@
+"""A local folder, or one local file."""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from forebay.documents import RejectionReason, content_hash
+from forebay.errors import ConfigurationError
+from forebay.sources.contract import Changes, ReadUnit, Record, Rejected, UnreadableError
+from forebay.sources.formats import units_of_file
+from forebay.sources.names import printable
+from forebay.sources.records import records_of
+
+__all__ = ["FolderSource"]
+
+
+class FolderSource:
+    """The files below a folder, except hidden ones; links are not followed (see `forebay.sources.contract`)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+
+    @property
+    def name(self) -> str:
+        """The folder's absolute path."""
+        return str(self._folder)
+
+    def changes(self, cursor: str | None = None) -> Changes:
+        """List every file with its size and modification time; the cursor is a hash of them."""
+        units = list(self._units())
+        state = dict.fromkeys((unit.uri, unit.version) for unit in units)
+        return Changes(units, content_hash(*(part for entry in state for part in entry)))
+
+    def read(self, unit: ReadUnit, max_bytes: int) -> Iterator[Record | Rejected]:
+        """Read a file; one that is written to meanwhile is refused."""
+        with open(unit.address, "rb") as stream:
+            before = _version(os.fstat(stream.fileno()))
+            records = records_of(unit, stream, max_bytes)
+            # Held back until it is known that nobody wrote meanwhile. A range of lines is small; a Parquet file may be
+            # of any size, but half written it can't be read at all.
+            if unit.format != "parquet":
+                records = iter(list(records))
+            else:
+                yield from records
+            if _version(os.fstat(stream.fileno())) != before:
+                detail = "the file was written to while it was read; the next run reads it again"
+                raise UnreadableError(RejectionReason.CHANGED_WHILE_READ, detail)
+            yield from records
+
+    def acknowledge(self, changes: Changes, rejected: Sequence[Rejected]) -> None:
+        """Do nothing: a folder keeps no account."""
+
+    def _units(self) -> Iterator[ReadUnit]:
+        root = os.fsencode(self._folder)
+        if self._folder.is_file():
+            yield from _file_units(root, os.path.basename(root))
+            return
+        if not self._folder.is_dir():
+            raise ConfigurationError(
+                f"there is no folder {str(self._folder)!r}; give the folder, or the file, that holds the documents."
+            )
+        for folder, folders, files in os.walk(root, onerror=_raise):
+            folders[:] = sorted(name for name in folders if not name.startswith(b"."))
+            for name in sorted(files):
+                path = os.path.join(folder, name)
+                if not name.startswith(b"."):
+                    yield from _file_units(path, os.path.relpath(path, root))
+
+
+def _file_units(path: bytes, relative: bytes) -> list[ReadUnit]:
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        # Gone since the folder was listed.
+        return []
+    if not stat.S_ISREG(status.st_mode):
+        return []
+    return units_of_file(printable(relative), path, _version(status), status.st_size)
+
+
+def _version(status: os.stat_result) -> str:
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _raise(error: OSError) -> None:
+    raise ConfigurationError(f"the folder {error.filename!r} can't be read ({error.strerror}).") from error

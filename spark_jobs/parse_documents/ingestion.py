@@ -1,0 +1,158 @@
+"""Write what one source's units hold into the tables."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from forebay.documents import RejectionReason
+from forebay.settings import CorpusSettings
+from forebay.sources.contract import Changes, Rejected, Source
+from forebay.tables import sql_text
+from spark_jobs.lance_source import append_lance, read_lance
+from spark_jobs.parse_documents.reading import RETRIED, ReadingPlan, record_units
+from spark_jobs.parse_documents.tables import DocumentTables
+from spark_jobs.parse_documents.transforms import (
+    changes,
+    documents_of,
+    latest_of_each,
+    parsed_rows,
+    rejects_of,
+    without_duplicate_ids,
+)
+from spark_jobs.pipes import JobOrders
+
+__all__ = ["Ingestion", "SourceCounts"]
+
+
+@dataclass(frozen=True)
+class SourceCounts:
+    """What a run found in one source."""
+
+    new: int
+    changed: int
+    unchanged: int
+    deleted: int
+    rejected: int
+
+    NAMES: ClassVar = ("new", "changed", "unchanged", "deleted", "rejected")
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} {name}" for name, count in self.by_name().items())
+
+    @property
+    def accepted(self) -> int:
+        """Documents that the source has now."""
+        return self.new + self.changed + self.unchanged
+
+    def by_name(self) -> dict[str, int]:
+        """Give the counts by `NAMES`."""
+        return {name: getattr(self, name) for name in self.NAMES}
+
+    @classmethod
+    def idle(cls, tables: DocumentTables, source: str) -> "SourceCounts":
+        """Count a source of which nothing was read."""
+        where = f"source = {sql_text(source)}"
+        return cls(0, 0, tables.documents.count(where), 0, tables.quarantine.count(where))
+
+
+class Ingestion:
+    """Reads units with Spark and brings the rows of their source up to date."""
+
+    def __init__(
+        self, spark: SparkSession, tables: DocumentTables, orders: JobOrders, corpus: CorpusSettings, parser: str
+    ) -> None:
+        self._spark = spark
+        self._tables = tables
+        self._orders = orders
+        self._corpus = corpus
+        self._parser = parser
+
+    def write(self, source: Source, plan: ReadingPlan, listing: Changes) -> SourceCounts:
+        """Write a source's documents and rejects, not yet published."""
+        idle = SourceCounts.idle(self._tables, source.name)
+        if plan.is_idle:
+            return idle
+        kept = self._kept(plan)
+        replaced, taken = self._documents_around(source.name, kept, listing)
+        parsed = parsed_rows(self._spark, source, plan.units, self._corpus).persist()
+        resolved = (without_duplicate_ids if listing.is_snapshot else latest_of_each)(parsed, taken).persist()
+        counts = self._write_documents(resolved, replaced, source.name, is_snapshot=listing.is_snapshot)
+        self._write_rejects(resolved, plan, source.name, listing)
+        resolved.unpersist()
+        parsed.unpersist()
+        left = idle.unchanged - counts.get("changed", 0) - counts.get("deleted", 0)
+        where = f"source = {sql_text(source.name)}"
+        # Those of a stream are in its dead-letter topic: only the run's own ones count.
+        mine = "true" if listing.is_snapshot else f"run_id = {sql_text(self._orders.run_id)}"
+        rejected = self._tables.quarantine.count(f"{where} AND {mine}")
+        return SourceCounts(counts.get("new", 0), counts.get("changed", 0), left, counts.get("deleted", 0), rejected)
+
+    def settle(self, source: Source, plan: ReadingPlan, listing: Changes) -> None:
+        """Note that the source's units are in the published tables."""
+        rejects = self._tables.quarantine.published_where(
+            f"source = {sql_text(source.name)} AND run_id = {sql_text(self._orders.run_id)}"
+        )
+        if listing.is_snapshot and self._orders.is_full and not plan.is_idle:
+            again = {row["unit"] for row in rejects if row["reason"] in RETRIED}
+            record_units(self._tables.units, plan, again, source=source.name, parser=self._parser)
+        if self._orders.is_full:
+            source.acknowledge(listing, [_rejected(row) for row in rejects])
+
+    def _kept(self, plan: ReadingPlan) -> DataFrame | None:
+        if not plan.kept:
+            return None
+        return self._spark.createDataFrame(pa.table({"uri": sorted(plan.kept)}))
+
+    def _documents_around(self, source: str, kept: DataFrame | None, listing: Changes) -> tuple[DataFrame, DataFrame]:
+        """Split the table: documents that this run's units replace, and ids that others hold."""
+        keys = self._read(["doc_id", "content_hash", "source", "uri"])
+        is_ours = F.col("source") == source
+        others = keys.where(~is_ours).select("doc_id")
+        ours = keys.where(is_ours)
+        if kept is None:
+            return ours, others
+        held = ours.join(kept, "uri", "left_semi").select("doc_id")
+        return ours.join(kept, "uri", "left_anti"), others.unionByName(held)
+
+    def _read(self, columns: list[str]) -> DataFrame:
+        return read_lance(self._spark, self._tables.documents.uri, columns=columns, where=self._orders.where)
+
+    def _write_documents(
+        self, parsed: DataFrame, replaced: DataFrame, source: str, *, is_snapshot: bool
+    ) -> dict[str, int]:
+        accepted = documents_of(parsed, source, self._orders.run_id, self._orders.n_shards)
+        if self._orders.where:
+            accepted = accepted.where(self._orders.where)
+        words = parsed.where("reason IS NULL").select("doc_id", "content_hash")
+        if is_snapshot:
+            words = accepted.select("doc_id", "content_hash")
+        else:
+            replaced = replaced.join(words.select("doc_id"), "doc_id", "left_semi")
+        diff = changes(words, replaced).persist()
+        counts = {row["change"]: int(row["count"]) for row in diff.groupBy("change").count().collect()}
+        gone = [row["doc_id"] for row in diff.where("change IN ('changed', 'deleted')").select("doc_id").collect()]
+        self._tables.documents.delete_keys("doc_id", gone)
+        if counts.get("new", 0) + counts.get("changed", 0):
+            wanted = diff.where("change IN ('new', 'changed')").select("doc_id")
+            rows = accepted.join(wanted, "doc_id", "left_semi")
+            append_lance(rows, self._tables.documents.uri, self._orders.run_id)
+        diff.unpersist()
+        return counts
+
+    def _write_rejects(self, parsed: DataFrame, plan: ReadingPlan, source: str, listing: Changes) -> None:
+        """Replace the rejects of the units that were read or are gone, or of the messages that were read again."""
+        where = f"source = {sql_text(source)}"
+        rejects = rejects_of(parsed, source, self._orders.run_id)
+        if listing.is_snapshot:
+            self._tables.quarantine.delete_keys("unit", {unit.uri for unit in plan.units} | plan.gone, where=where)
+        else:
+            places = [row["uri"] for row in rejects.select("uri").collect()]
+            self._tables.quarantine.delete_keys("uri", places, where=where)
+        append_lance(rejects, self._tables.quarantine.uri, self._orders.run_id)
+
+
+def _rejected(row: dict[str, str]) -> Rejected:
+    return Rejected(row["uri"], 0, RejectionReason(row["reason"]), row["detail"], row["doc_id"])

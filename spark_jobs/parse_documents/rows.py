@@ -1,0 +1,70 @@
+"""Rows: JSON objects with `text`, and perhaps `id`, `title` and `metadata`."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from forebay.documents import RejectionReason
+from forebay.sources.contract import Record
+from spark_jobs.parse_documents.readers.contract import UnparsableError
+from spark_jobs.parse_documents.readers.encodings import decode
+
+__all__ = ["Row", "parse_row"]
+
+_MAX_ID_CHARS = 512
+_ID_FIELDS = ("_id", "id", "doc_id")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a row says of its document; `metadata` is a JSON object of filterable scalars."""
+
+    doc_id: str
+    title: str
+    text: str
+    metadata: str
+
+
+def parse_row(record: Record) -> Row:
+    """Read a row; its id is the source's, else its own, else its place.
+
+    Raises:
+        UnparsableError: it is no JSON object, or lacks what a document needs.
+    """
+    try:
+        row = json.loads(decode(record.data))
+    except (ValueError, RecursionError) as exc:
+        raise UnparsableError(RejectionReason.INVALID_JSON, f"the row is not JSON: {exc}"[:300]) from exc
+    if not isinstance(row, dict):
+        raise UnparsableError(RejectionReason.INVALID_JSON, "the row is not a JSON object")
+    doc_id = record.doc_id or next((row[name] for name in _ID_FIELDS if row.get(name) is not None), record.uri)
+    if not isinstance(doc_id, str | int) or isinstance(doc_id, bool) or not 0 < len(str(doc_id)) <= _MAX_ID_CHARS:
+        detail = f"the id must be a string or a number of at most {_MAX_ID_CHARS} characters"
+        raise UnparsableError(RejectionReason.INVALID_ID, detail)
+    doc_id = _without_surrogates(str(doc_id))
+    text, title, nested = row.get("text"), row.get("title"), row.get("metadata")
+    if not isinstance(text, str):
+        raise UnparsableError(RejectionReason.MISSING_TEXT, "the row has no field 'text' that is a string", doc_id)
+    text = _without_surrogates(text)
+    if not text.strip():
+        raise UnparsableError(RejectionReason.BLANK_TEXT, "no text but white space", doc_id)
+    fields = {**record.metadata, **(nested if isinstance(nested, dict) else {})}
+    metadata = {key: value for key, value in fields.items() if _is_filterable(value)}
+    return Row(
+        doc_id=doc_id,
+        title=_without_surrogates(title).strip() if isinstance(title, str) else "",
+        text=text,
+        metadata=_without_surrogates(json.dumps(metadata, sort_keys=True, ensure_ascii=False)),
+    )
+
+
+def _is_filterable(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str | bool) or (isinstance(value, int) and abs(value) < 2**63)
+
+
+def _without_surrogates(text: str) -> str:
+    # JSON may spell lone surrogates, which no encoder accepts; they become U+FFFD.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,172 @@
+import json
+import os
+import pickle
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from forebay.documents import RejectionReason
+from forebay.errors import ConfigurationError
+from forebay.sources import formats
+from forebay.sources.contract import Record, UnreadableError
+from forebay.sources.folder import FolderSource
+from forebay.sources.records import records_of
+
+
+def listed(folder):
+    return {unit.uri: unit for unit in FolderSource(folder).changes().units}
+
+
+def read(folder, uri, max_bytes=1000):
+    return list(FolderSource(folder).read(listed(folder)[uri], max_bytes))
+
+
+def test_files_are_listed_with_their_format(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("a.txt", "sub/b.md", "c.HTML", "d.jsonl", "e.exe", "f.parquet"):
+        (tmp_path / name).write_text("x")
+    assert {uri: unit.format for uri, unit in listed(tmp_path).items()} == {
+        "a.txt": "text",
+        "sub/b.md": "markdown",
+        "c.HTML": "html",
+        "d.jsonl": "jsonl",
+        "e.exe": "unsupported",
+        "f.parquet": "parquet",
+    }
+
+
+def test_hidden_files_and_golden_questions_are_no_documents(tmp_path):
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "sub").mkdir()
+    for name in ("a.txt", ".hidden.txt", ".git/config.txt", "queries.jsonl", "qrels.tsv", "sub/queries.jsonl"):
+        (tmp_path / name).write_text("x")
+    assert list(listed(tmp_path)) == ["a.txt", "sub/queries.jsonl"]
+
+
+def test_links_are_not_followed_and_loops_end(tmp_path):
+    (tmp_path / "source" / "sub").mkdir(parents=True)
+    (tmp_path / "source" / "a.txt").write_text("x")
+    (tmp_path / "outside.txt").write_text("x")
+    (tmp_path / "source" / "link.txt").symlink_to(tmp_path / "outside.txt")
+    (tmp_path / "source" / "dangling.txt").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "source" / "sub" / "up").symlink_to(tmp_path / "source")
+    (tmp_path / "source" / "sub" / "self").symlink_to("self")
+    os.mkfifo(tmp_path / "source" / "pipe.txt")
+    assert list(listed(tmp_path / "source")) == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "uri"),
+    [(b"\xff.txt", "\\xff.txt"), (b"two\nlines.txt", "two\\nlines.txt"), (b"\x1b[31m.txt", "\\x1b[31m.txt")],
+)
+def test_names_that_can_not_be_shown_are_made_printable(tmp_path, name, uri):
+    with open(os.fsencode(tmp_path) + b"/" + name, "wb") as stream:
+        stream.write(b"x")
+    assert list(listed(tmp_path)) == [uri]
+    assert read(tmp_path, uri) == [Record(uri, 0, b"x", "text")]
+
+
+def test_one_file_is_a_source_too(tmp_path):
+    (tmp_path / "a.md").write_text("x")
+    assert list(listed(tmp_path / "a.md")) == ["a.md"]
+    assert read(tmp_path / "a.md", "a.md") == [Record("a.md", 0, b"x", "markdown")]
+
+
+def test_a_missing_source_is_a_named_error(tmp_path):
+    with pytest.raises(ConfigurationError, match="nowhere"):
+        FolderSource(tmp_path / "nowhere").changes()
+
+
+def test_the_cursor_and_the_version_follow_changes(tmp_path):
+    source = pickle.loads(pickle.dumps(FolderSource(tmp_path)))
+    (tmp_path / "a.txt").write_text("x")
+    before = source.changes()
+    assert source.changes() == before
+    assert before.is_snapshot
+    (tmp_path / "a.txt").write_text("xy")
+    after = source.changes()
+    assert after.cursor != before.cursor
+    assert after.units[0].version != before.units[0].version
+    (tmp_path / "a.txt").rename(tmp_path / "b.txt")
+    assert source.changes().cursor != after.cursor
+
+
+def test_a_file_that_is_gone_is_an_error_of_the_system(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    (unit,) = FolderSource(tmp_path).changes().units
+    (tmp_path / "a.txt").unlink()
+    with pytest.raises(FileNotFoundError):
+        list(FolderSource(tmp_path).read(unit, 10))
+
+
+def test_a_file_that_is_written_to_while_it_is_read_yields_nothing(tmp_path, monkeypatch):
+    (tmp_path / "rows.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    (unit,) = FolderSource(tmp_path).changes().units
+
+    def write_midway(unit, stream, max_bytes):
+        for record in records_of(unit, stream, max_bytes):
+            yield record
+            with (tmp_path / "rows.jsonl").open("a") as file:
+                file.write('{"text": "more"}\n')
+
+    monkeypatch.setattr("forebay.sources.folder.records_of", write_midway)
+    yielded = []
+    with pytest.raises(UnreadableError) as caught:
+        yielded.extend(FolderSource(tmp_path).read(unit, 100))
+    assert caught.value.reason == RejectionReason.CHANGED_WHILE_READ
+    assert yielded == []
+
+
+def test_files_that_are_too_large_or_of_no_known_format_are_rejected(tmp_path):
+    (tmp_path / "a.txt").write_text("x" * 11)
+    (tmp_path / "b.exe").write_text("x")
+    (tmp_path / "c").write_text("x")
+    assert [item.reason for item in read(tmp_path, "a.txt", 10)] == [RejectionReason.TOO_LARGE]
+    for uri, ending in (("b.exe", ".exe"), ("c", "no ending")):
+        (rejected,) = read(tmp_path, uri)
+        assert rejected.reason == RejectionReason.UNSUPPORTED_FORMAT
+        assert ending in rejected.detail
+
+
+def test_rows_of_a_jsonl_file_become_records(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n\n{"text": "far too long"}\n{"text": "two"}')
+    first, long, last = read(tmp_path, "a.jsonl", max_bytes=16)
+    assert first == Record("a.jsonl#L1", 0, b'{"text": "one"}', "row")
+    assert (long.uri, long.reason) == ("a.jsonl#L3", RejectionReason.TOO_LARGE)
+    assert last == Record("a.jsonl#L4", 42, b'{"text": "two"}', "row")
+
+
+def test_a_large_jsonl_file_is_cut_into_ranges_that_hold_each_row_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "_RANGE_BYTES", 50)
+    rows = [json.dumps({"text": "x" * number}).encode() for number in range(40)]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(rows))
+    source = FolderSource(tmp_path)
+    units = source.changes().units
+    assert len(units) > 10
+    assert {unit.uri for unit in units} == {"a.jsonl"}
+    records = [record for unit in units for record in source.read(unit, 1000)]
+    assert [record.data for record in records] == rows
+    assert len({record.uri for record in records}) == len(rows)
+
+
+def test_rows_of_a_parquet_file_become_records(tmp_path):
+    pq.write_table(pa.table({"id": ["a", "b"], "text": ["one", "x" * 100]}), tmp_path / "a.parquet")
+    record, rejected = read(tmp_path, "a.parquet", max_bytes=50)
+    assert (record.uri, record.position, record.format) == ("a.parquet#row=1", 1, "row")
+    assert json.loads(record.data) == {"id": "a", "text": "one"}
+    assert (rejected.uri, rejected.reason) == ("a.parquet#row=2", RejectionReason.TOO_LARGE)
+
+
+@pytest.mark.parametrize("data", [b"", b"no parquet"])
+def test_an_unreadable_parquet_file_is_rejected(tmp_path, data):
+    (tmp_path / "a.parquet").write_bytes(data)
+    (rejected,) = read(tmp_path, "a.parquet")
+    assert (rejected.uri, rejected.reason) == ("a.parquet", RejectionReason.PARSER_ERROR)
+
+
+def test_a_parquet_file_that_is_cut_off_is_rejected(tmp_path):
+    pq.write_table(pa.table({"text": [f"text {number}" for number in range(1000)]}), tmp_path / "whole.parquet")
+    whole = (tmp_path / "whole.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
+    assert [item.reason for item in read(tmp_path, "cut.parquet")] == [RejectionReason.PARSER_ERROR]
