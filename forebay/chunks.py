@@ -14,6 +14,7 @@ CHUNKS = pa.schema(
         pa.field("chunk_no", pa.int32(), nullable=False),
         pa.field("title", pa.string(), nullable=False),
         pa.field("heading_path", pa.string(), nullable=False),
+        pa.field("page", pa.int32(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
         pa.field("start_char", pa.int64(), nullable=False),
         pa.field("end_char", pa.int64(), nullable=False),
@@ -24,12 +25,16 @@ CHUNKS = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
         pa.field("format", pa.string(), nullable=False),
+        pa.field("language", pa.string(), nullable=False),
         pa.field("metadata", pa.string(), nullable=False),
+        pa.field("locations", pa.string(), nullable=False),
         pa.field("run_id", pa.string(), nullable=False),
     ]
 )
 """One row per chunk. `start_char`/`end_char` locate `text` in the document's text; `text_hash` identifies what is
-embedded, `doc_hash` the document version it was cut from, `chunker` the configuration that cut it."""
+embedded, `doc_hash` the document version it was cut from, `chunker` the configuration that cut it. `page` counts from
+1 and is 0 where the document has none; `locations` is a JSON list of the other places (`source`, `uri`, `doc_id`)
+where duplicates of the document lie."""
 
 _NAMESPACE = uuid.UUID("6f0c2f6e-2a0b-5a55-9d1c-0f6b7f1b8a11")
 

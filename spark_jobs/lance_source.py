@@ -21,9 +21,12 @@ from pyspark.sql.datasource import (
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
-__all__ = ["LanceDataSource", "append_lance", "read_lance", "spark_arrow_schema"]
+from forebay.tables import sql_text
+
+__all__ = ["LanceDataSource", "append_lance", "read_lance", "read_lance_keys", "spark_arrow_schema"]
 
 _READ_ROWS = 4096
+_LOOKED_UP_KEYS = 5000
 
 
 def spark_arrow_schema(schema: pa.Schema) -> pa.Schema:
@@ -46,7 +49,7 @@ class _Written(WriterCommitMessage):
 
 
 class LanceDataSource(DataSource):
-    """Options: `uri`; for reading `version` (default newest), `columns` (comma-separated) and `where`."""
+    """Options: `uri`; for reading `version` (default newest), `columns` (comma-separated) and `where`; `run_id`."""
 
     @classmethod
     def name(cls) -> str:
@@ -111,6 +114,7 @@ class _LanceWriter(DataSourceArrowWriter):
         self._uri = options["uri"]
         self._schema = lance.dataset(self._uri).schema
         self._read_version = lance.dataset(self._uri).version
+        self._properties = {"forebay.run_id": options.get("run_id", "")}
 
     def write(self, iterator: Iterator[pa.RecordBatch]) -> WriterCommitMessage:
         batches = (batch.cast(self._schema) for batch in iterator if batch.num_rows)
@@ -130,7 +134,8 @@ class _LanceWriter(DataSourceArrowWriter):
         if texts:
             fragments = [FragmentMetadata.from_json(text) for text in texts]
             operation = lance.LanceOperation.Append(fragments)
-            lance.LanceDataset.commit(self._uri, operation, read_version=self._read_version)
+            transaction = lance.Transaction(self._read_version, operation, transaction_properties=self._properties)
+            lance.LanceDataset.commit(self._uri, transaction)
 
     def abort(self, messages: list[WriterCommitMessage | None]) -> None:
         """Leave the table as it was; the orphan files go with the next clean-up."""
@@ -161,6 +166,26 @@ def read_lance(
     return reader.load()
 
 
-def append_lance(frame: DataFrame, uri: str) -> None:
-    """Append rows to a Lance table in one commit; no rows, no commit."""
-    frame.write.format("lance").mode("append").option("uri", uri).save()
+def read_lance_keys(
+    spark: SparkSession, uri: str, keys: DataFrame, *, version: int | None = None, where: str | None = None
+) -> DataFrame:
+    """Read the rows with certain keys; few keys are looked up by Lance, so that only their rows are read.
+
+    Args:
+        spark: The session.
+        uri: The table.
+        keys: One column, named like the table's; best persisted, because it is counted first.
+        version: As for `read_lance`.
+        where: As for `read_lance`.
+    """
+    (name,) = keys.columns
+    some = [row[0] for row in keys.limit(_LOOKED_UP_KEYS + 1).collect()]
+    if len(some) > _LOOKED_UP_KEYS:
+        return read_lance(spark, uri, version=version, where=where).join(keys, name, "left_semi")
+    wanted = f"{name} IN ({', '.join(map(sql_text, some))})" if some else "false"
+    return read_lance(spark, uri, version=version, where=f"({where}) AND {wanted}" if where else wanted)
+
+
+def append_lance(frame: DataFrame, uri: str, run_id: str) -> None:
+    """Append rows to a Lance table in one commit that carries the run's id; no rows, no commit."""
+    frame.write.format("lance").mode("append").option("uri", uri).option("run_id", run_id).save()

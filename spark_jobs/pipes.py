@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 from dagster_pipes import PipesContext, open_dagster_pipes
 
 from forebay.documents import partition_number
 from forebay.errors import ForebayError
+from forebay.processes import die_with_parent
 from forebay.tables import Table
 from quality.validate import CheckOutcome
 
@@ -27,8 +29,8 @@ class JobOrders:
     """Shards that the run covers."""
     n_shards: int
     """Shards of the corpus."""
-    source: str | None
-    """Folder to ingest (the parse job only)."""
+    sources: tuple[str, ...]
+    """Sources to ingest (the parse job only)."""
 
     @property
     def is_full(self) -> bool:
@@ -46,7 +48,8 @@ class Reporter:
 
     def __init__(self, context: PipesContext) -> None:
         self._context = context
-        self._started = time.monotonic()
+        self._started = time.monotonic() - _process_age_s()
+        self._startup_s = 0.0
 
     def progress(self, message: str) -> None:
         """Say how far the job is."""
@@ -62,26 +65,45 @@ class Reporter:
                 metadata=dict(outcome.metadata),
             )
 
-    def materialization(self, *, rows: int, size_bytes: int, changed: Mapping[str, int], **more: Any) -> None:
-        """Report the table: rows, bytes, seconds and what changed; `more` are JSON values."""
+    def started(self) -> None:
+        """Note that the process is up and its work begins."""
+        self._startup_s = time.monotonic() - self._started
+
+    def materialization(self, table: Table, *, changed: Mapping[str, int], **more: Any) -> None:
+        """Report a table as the run wrote it; see `figures`."""
+        if "shard" in table.schema.names:
+            more["rows_per_shard"] = table.rows_per_shard()
+        self.figures(rows=table.count(), size_bytes=table.size_bytes(), changed=changed, **more)
+
+    def figures(self, *, rows: int, size_bytes: int, changed: Mapping[str, int], **more: Any) -> None:
+        """Report rows, bytes, seconds and what changed; `more` are JSON values."""
         metadata: dict[str, Any] = {
             "dagster/row_count": rows,
             "bytes": size_bytes,
             "seconds": round(time.monotonic() - self._started, 2),
+            "seconds_of_startup": round(self._startup_s, 2),
             **{f"rows_{name}": count for name, count in changed.items()},
             **{name: {"raw_value": value, "type": "json"} for name, value in more.items()},
         }
         self._context.report_asset_materialization(metadata=metadata)
 
-    def unchanged(self, table: Table, checks: Sequence[str]) -> None:
+    def unchanged(self, table: Table, checks: Sequence[str], **more: Any) -> None:
         """Report that the table already reflects what it is made from, so that its checks still hold."""
         self.progress("nothing changed")
+        self.started()
         self.checks([CheckOutcome(name, True, {"note": "nothing changed since the last run"}) for name in checks])
-        self.materialization(rows=table.count(), size_bytes=table.size_bytes(), changed={})
+        self.materialization(table, changed={}, **more)
+
+
+def _process_age_s() -> float:
+    """Give the seconds since this process began: importing its libraries is part of a job's time."""
+    return time.time() - psutil.Process().create_time()
 
 
 def run_job(job: Callable[[JobOrders, Reporter], None]) -> None:
     """Run a job for Dagster; a `ForebayError` ends it with one sentence instead of a stack trace."""
+    # Whoever runs the job holds the lock on the data folder.
+    die_with_parent()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     with open_dagster_pipes() as context:
         keys: list[str] = context.get_extra("partition_keys")
@@ -89,10 +111,11 @@ def run_job(job: Callable[[JobOrders, Reporter], None]) -> None:
             run_id=context.run_id,
             shards=tuple(partition_number(key) for key in keys),
             n_shards=context.get_extra("n_shards"),
-            source=context.extras.get("source"),
+            sources=tuple(context.extras.get("sources", ())),
         )
         try:
             job(orders, Reporter(context))
         except ForebayError as exc:
             context.log.error(str(exc))  # noqa: TRY400 - the sentence is for people
+            context.report_custom_message({"error": type(exc).__name__, "message": str(exc)})
             raise SystemExit(1) from exc

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pyspark.sql import SparkSession
 
 from forebay.settings import PathSettings, SparkSettings
+from spark_jobs.class_archive import archive_file
 from spark_jobs.lance_source import LanceDataSource
 
 __all__ = ["spark_session"]
@@ -17,24 +18,24 @@ _QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Djava.net.preferIPv4Stac
 
 
 @contextmanager
-def spark_session(name: str, settings: SparkSettings, paths: PathSettings) -> Generator[SparkSession]:
-    """Start a session and stop it afterwards."""
+def spark_session(
+    name: str, settings: SparkSettings, paths: PathSettings, *, jvm_options: str = ""
+) -> Generator[SparkSession]:
+    """Start a session and stop it afterwards; `jvm_options` are for a local driver."""
     # Workers otherwise run whatever `python3` is on the PATH.
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     if settings.master.startswith("local"):
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-    scratch = paths.data.absolute() / "spark"
-    scratch.mkdir(parents=True, exist_ok=True)
     builder = (
         SparkSession.builder.appName(f"forebay {name}")
         .master(settings.master)
         .config("spark.driver.memory", settings.driver_memory)
         .config("spark.driver.bindAddress", "127.0.0.1" if settings.master.startswith("local") else "0.0.0.0")
+        .config("spark.python.daemon.module", "spark_jobs.worker_daemon")
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.log.level", "ERROR")
-        .config("spark.local.dir", str(scratch))
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.sql.execution.arrow.maxRecordsPerBatch", "2048")
         # Embedding twice is dearer than waiting for a slow task.
@@ -42,7 +43,16 @@ def spark_session(name: str, settings: SparkSettings, paths: PathSettings) -> Ge
     )
     if settings.master.startswith("local"):
         builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.sql.shuffle.partitions", "4")
-        builder = builder.config("spark.driver.extraJavaOptions", _QUICK_JVM)
+        # Executors elsewhere have a disk of their own.
+        scratch = paths.data.absolute() / "spark"
+        scratch.mkdir(parents=True, exist_ok=True)
+        builder = builder.config("spark.local.dir", str(scratch))
+        archive = archive_file(paths.home.absolute())
+        if archive is not None and archive.exists():
+            jvm_options += f" -XX:SharedArchiveFile={archive} -Xlog:disable -Xlog:all=error:stderr"
+        builder = builder.config("spark.driver.extraJavaOptions", f"{_QUICK_JVM} {jvm_options}")
+    for key, value in settings.conf.items():
+        builder = builder.config(key, value)
     spark = builder.getOrCreate()
     spark.dataSource.register(LanceDataSource)
     try:

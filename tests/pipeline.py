@@ -117,6 +117,13 @@ def write_corpus(folder, n_documents=40):
     (folder / "penstock.html").write_text(
         f"<html><head><title>Penstocks</title></head><body><article>{article}</article></body></html>"
     )
+    (folder / "prüfung.txt").write_text(
+        "Die Turbinen des Kraftwerks werden jedes Jahr geprüft. Dabei wird das Wasser aus dem Vorbecken abgelassen.",
+        "utf-8",
+    )
+    # All but the last words of the first abstract: a near-duplicate in another place.
+    (folder / "copies").mkdir()
+    (folder / "copies" / "1.txt").write_text(rows[0]["text"].rsplit(" ", 8)[0], "utf-8")
     kept = {row["_id"] for row in rows}
     judgements = [line.split("\t") for line in (sample / "qrels.tsv").read_text().splitlines()[1:]]
     judgements = [entry for entry in judgements if entry[1] in kept]

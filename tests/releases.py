@@ -23,6 +23,7 @@ def chunk_rows(documents, embedder):
                 "doc_id": doc_id,
                 "title": title,
                 "heading_path": "",
+                "page": 0,
                 "text": text,
                 "start_char": 0,
                 "end_char": len(text),
@@ -30,7 +31,9 @@ def chunk_rows(documents, embedder):
                 "source": "tests",
                 "uri": f"{doc_id}.txt",
                 "format": "text",
+                "language": "en",
                 "metadata": json.dumps(metadata),
+                "locations": "[]",
                 "vector": vector.tolist(),
             }
         )

@@ -5,7 +5,6 @@ and ends the whole group when the command ends, on SIGTERM, or when its standard
 system does for it when the generator dies in any way, SIGKILL included.
 """
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -13,15 +12,16 @@ import sys
 import threading
 import time
 
+from forebay.processes import die_with_parent
+
 __all__ = ["run"]
 
 GRACE_S = 5.0
-_PR_SET_PDEATHSIG = 1
 
 
 def run(command: list[str]) -> int:
     """Run a command until it ends or nobody needs it; returns its exit status."""
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_die_with_parent)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_parent)
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
@@ -30,12 +30,6 @@ def run(command: list[str]) -> int:
         pass
     _end_group(child)
     return child.wait()
-
-
-def _die_with_parent() -> None:
-    # For a SIGKILLed guard; Linux only, and elsewhere the guard has to live.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _wait_for_end_of_input(ending: threading.Event) -> None:

@@ -39,17 +39,18 @@ app.add_typer(release_app, name="release")
 
 @app.command()
 def ingest(
-    path: Annotated[Path, typer.Argument(help="Folder with .txt, .md, .html or .jsonl files, or one such file.")],
+    sources: Annotated[
+        list[str], typer.Argument(help="Folders or files of documents, or addresses such as s3://bucket/folder.")
+    ],
     corpus_name: Annotated[str | None, typer.Option(help="Name of the corpus; part of every chunk's id.")] = None,
 ) -> None:
     """Run the pipeline over documents, up to a new release."""
-    if not path.exists():
-        raise ConfigurationError(f"there is no file or folder {str(path)!r}.")
-    become(
-        "orchestration.run",
-        ["--source", str(path.absolute())],
-        {"FOREBAY_CORPUS_NAME": corpus_name} if corpus_name else {},
-    )
+    options: list[str] = []
+    for source in sources:
+        if "://" not in source and not Path(source).exists():
+            raise ConfigurationError(f"there is no file or folder {source!r}.")
+        options += ["--source", source if "://" in source else str(Path(source).absolute())]
+    become("orchestration.run", options, {"FOREBAY_CORPUS_NAME": corpus_name} if corpus_name else {})
 
 
 @app.command()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from forebay.embedding.batching import token_budget_batches
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import EmbeddingError
-from forebay.machine import multiplies_bf16
+from forebay.machine import embeds_faster_in_bf16
 from forebay.models import folder_checksum, model_folder
 from forebay.settings import EmbeddingSettings, PathSettings
 
@@ -90,7 +90,7 @@ def resolve_spec(settings: EmbeddingSettings, paths: PathSettings) -> EmbeddingS
     transformer = json.loads((folder / "config.json").read_text("utf-8"))
     precision = settings.precision
     if precision == "auto":
-        precision = "bf16" if multiplies_bf16() else "fp32"
+        precision = "bf16" if embeds_faster_in_bf16() else "fp32"
     return EmbeddingSpec(
         model=settings.model,
         revision=folder_checksum(folder),

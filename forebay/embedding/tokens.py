@@ -23,7 +23,9 @@ class TokenCounter:
 
     def __call__(self, text: str) -> int:
         """Count the tokens of `text`."""
-        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        # The batch call is the one that can leave out offsets.
+        (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
+        return len(encoding)
 
     @classmethod
     @lru_cache(maxsize=4)

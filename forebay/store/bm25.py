@@ -57,6 +57,13 @@ class DocumentFrequencies:
         np.add.at(counts, positions, np.concatenate([part.counts for part in held]))
         return cls(sum(part.n_chunks for part in held), terms, counts)
 
+    def minus(self, part: "DocumentFrequencies") -> "DocumentFrequencies":
+        """Take away chunks that were counted before."""
+        counts = self.counts.copy()
+        counts[np.searchsorted(self.terms, part.terms)] -= part.counts
+        kept = counts > 0
+        return DocumentFrequencies(self.n_chunks - part.n_chunks, self.terms[kept], counts[kept])
+
     def save(self, path: Path) -> None:
         """Write to a NumPy archive (no pickled objects)."""
         np.savez(path, n_chunks=np.int64(self.n_chunks), terms=self.terms, counts=self.counts)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from forebay.releases import ReleaseManifest
 
-__all__ = ["Hit", "OpenRelease", "SearchMode", "SearchRequest", "ShardRef", "VectorStore"]
+__all__ = ["Hit", "OpenRelease", "SearchMode", "SearchRequest", "ShardBase", "ShardRef", "VectorStore"]
 
 
 class SearchMode(StrEnum):
@@ -41,6 +41,16 @@ class ShardRef(BaseModel):
     """Size of its files."""
     checksum: str
     """Hash over the names and contents of its files."""
+
+
+@dataclass(frozen=True)
+class ShardBase:
+    """A finished shard that a new one differs little from."""
+
+    ref: ShardRef
+    """The shard."""
+    removed: list[str]
+    """Ids of its chunks that the new one lacks, or holds in another version."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,9 @@ class Hit:
     text: str
     """The passage."""
     uri: str
-    """Where the document came from."""
+    """Where in its source the document lies."""
+    source: str
+    """The source."""
     heading_path: str
     """Headings above the passage."""
     start_char: int
@@ -87,6 +99,12 @@ class Hit:
     """Identity of the passage's text."""
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The document's filterable fields."""
+    page: int = 0
+    """Page or slide, from 1; 0 where the document has none."""
+    language: str = "und"
+    """Language of the document: an ISO 639-1 code, or `und`."""
+    locations: Sequence[Mapping[str, str]] = ()
+    """Other places of the same document: `source`, `uri`, `doc_id`."""
 
 
 class OpenRelease(Protocol):
@@ -126,8 +144,12 @@ class VectorStore(Protocol):
         """Look for a finished shard with this number and content."""
         ...
 
-    def build_shard(self, number: int, content: str, batches: Iterable[pa.RecordBatch]) -> ShardRef:
+    def build_shard(
+        self, number: int, content: str, batches: Iterable[pa.RecordBatch], base: ShardBase | None = None
+    ) -> ShardRef:
         """Build a shard from chunk rows with a `vector` column, and make it visible only when it is complete.
+
+        With a `base`, the rows are only those that the base lacks or holds in another version.
 
         Raises:
             IndexBuildError: the rows can't be indexed, or the finished shard doesn't hold all of them.

@@ -16,7 +16,7 @@ from forebay.errors import FilterError
 
 __all__ = ["FILTER_FIELDS", "to_qdrant_filter"]
 
-FILTER_FIELDS = ("doc_id", "source", "uri", "format", "title")
+FILTER_FIELDS = ("doc_id", "source", "uri", "format", "language", "title")
 """Fields that every chunk has; `metadata.<name>` reaches the document's own."""
 
 _RANGE_OPERATORS = {"gt", "gte", "lt", "lte"}

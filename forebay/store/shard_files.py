@@ -15,9 +15,10 @@ from forebay.errors import IndexBuildError, ReleaseError
 from forebay.models import file_checksum
 from forebay.store.contract import ShardRef
 
-__all__ = ["find_intact", "seal", "staging_folder", "verify"]
+__all__ = ["SEAL", "find_intact", "is_abandoned_staging", "seal", "staging_folder", "verify"]
 
-_SEAL = "shard.json"
+SEAL = "shard.json"
+"""File of a finished shard that names its other files, their sizes and checksum."""
 _STAGING_PREFIX = ".building-"
 
 
@@ -37,6 +38,11 @@ def staging_folder(target: Path) -> Generator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_abandoned_staging(folder: Path) -> bool:
+    """Say whether a folder was left behind by a build that is no longer there."""
+    return folder.name.startswith(_STAGING_PREFIX) and not _is_alive(folder)
 
 
 def _is_alive(staging: Path) -> bool:
@@ -60,7 +66,7 @@ def seal(staging: Path, target: Path, *, root: Path, number: int, content: str, 
     )
     sizes = {name: path.stat().st_size for name, path in files.items()}
     document = {"ref": ref.model_dump(), "sizes": sizes}
-    with (staging / _SEAL).open("w", encoding="utf-8") as stream:
+    with (staging / SEAL).open("w", encoding="utf-8") as stream:
         json.dump(document, stream)
         stream.flush()
         os.fsync(stream.fileno())
@@ -93,7 +99,7 @@ def find_intact(target: Path) -> ShardRef | None:
 
 def _read_seal(target: Path) -> ShardRef | None:
     try:
-        return ShardRef.model_validate(json.loads((target / _SEAL).read_bytes())["ref"])
+        return ShardRef.model_validate(json.loads((target / SEAL).read_bytes())["ref"])
     except (FileNotFoundError, ValidationError, ValueError, KeyError):
         return None
 
@@ -114,7 +120,7 @@ def verify(folder: Path, ref: ShardRef, *, contents: bool) -> None:
             f"the index shard {folder} is missing or is not the one that the release names. "
             "Run the pipeline again to rebuild it."
         )
-    sizes: dict[str, int] = json.loads((folder / _SEAL).read_bytes())["sizes"]
+    sizes: dict[str, int] = json.loads((folder / SEAL).read_bytes())["sizes"]
     files = _files(folder)
     for name, size in sizes.items():
         if name not in files or files[name].stat().st_size != size:
@@ -126,7 +132,7 @@ def verify(folder: Path, ref: ShardRef, *, contents: bool) -> None:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _SEAL)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
     return {path.relative_to(folder).as_posix(): path for path in paths}
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import semchunk
@@ -13,10 +14,10 @@ from spark_jobs.chunk_documents.sections import sections_of
 
 __all__ = ["Chunker", "Piece", "chunker_fingerprint"]
 
-_VERSION = "2"
+_VERSION = "3"
 _MIN_TEXT_TOKENS = 32
 _MAX_CONTEXT_CHARS = 200
-_CACHED_COUNTS = 20_000
+_CACHED_COUNTS = 512
 # Longer texts are not even counted before they are cut.
 _MAX_CHARS_PER_TOKEN = 50
 
@@ -32,6 +33,7 @@ class Piece:
 
     title: str
     heading_path: str
+    page: int
     text: str
     start: int
     end: int
@@ -43,7 +45,8 @@ class Chunker:
 
     def __init__(self, settings: ChunkSettings, count_tokens: Callable[[str], int]) -> None:
         self._settings = settings
-        self._count = count_tokens
+        # Titles, headings and pieces are counted more than once.
+        self._count = lru_cache(_CACHED_COUNTS)(count_tokens)
         self._by_budget: dict[int, semchunk.Chunker] = {}
 
     def split(self, title: str, text: str, format_name: str) -> Iterator[Piece]:
@@ -62,15 +65,16 @@ class Chunker:
             body = text[section.start : section.end]
             for start, end in self._spans(body, budget):
                 piece = body[start:end]
-                n_tokens = self._count(embedded_text(title, heading_path, piece))
-                yield Piece(title, heading_path, piece, section.start + start, section.start + end, n_tokens)
+                n_tokens = context + self._count(piece)
+                first, last = section.start + start, section.start + end
+                yield Piece(title, heading_path, section.page, piece, first, last, n_tokens)
 
     def _spans(self, body: str, budget: int) -> list[tuple[int, int]]:
         if len(body) < budget * _MAX_CHARS_PER_TOKEN and self._count(body) <= budget:
             # With an overlap, semchunk cuts even a text that fits.
             return [(len(body) - len(body.lstrip()), len(body.rstrip()))]
         if budget not in self._by_budget:
-            self._by_budget[budget] = semchunk.chunkerify(self._count, budget, cache_maxsize=_CACHED_COUNTS)
+            self._by_budget[budget] = semchunk.chunkerify(self._count, budget, memoize=False)
         overlap = min(self._settings.overlap_tokens, budget // 2) or None
         # Untyped: the result depends on the arguments in a way that semchunk annotates too widely.
         result: Any = self._by_budget[budget](body, offsets=True, overlap=overlap)

@@ -7,17 +7,19 @@ from forebay.embedding.sentence_transformer import resolve_spec
 from forebay.errors import DataError, QualityError
 from forebay.models import model_folder
 from forebay.settings import ChunkSettings, CorpusSettings, EmbeddingSettings, PathSettings, SparkSettings
-from forebay.tables import Table, chunk_table, document_table
+from forebay.tables import Table, chunk_table, document_table, duplicate_table
 from quality.suites.chunks import CHUNK_CHECKS, CHUNK_METRICS, check_chunks
 from quality.validate import CheckOutcome
 from spark_jobs.chunk_documents.chunker import chunker_fingerprint
-from spark_jobs.chunk_documents.transforms import chunks_of, document_changes
-from spark_jobs.lance_source import append_lance, read_lance
+from spark_jobs.chunk_documents.transforms import chunks_of, document_changes, searchable_documents
+from spark_jobs.lance_source import append_lance, read_lance, read_lance_keys
 from spark_jobs.metrics import count_where, duplicate_keys
 from spark_jobs.pipes import JobOrders, Reporter, run_job
 from spark_jobs.session import spark_session
 
 __all__ = ["chunk"]
+
+_HISTOGRAM_BARS = 10
 
 
 def chunk(orders: JobOrders, report: Reporter) -> None:
@@ -25,24 +27,28 @@ def chunk(orders: JobOrders, report: Reporter) -> None:
     paths = PathSettings()
     spec = resolve_spec(EmbeddingSettings(), paths)
     chunker = chunker_fingerprint(ChunkSettings(), spec.revision)
-    documents, chunks = document_table(paths.tables), chunk_table(paths.tables)
+    documents, duplicates = document_table(paths.tables), duplicate_table(paths.tables)
+    chunks = chunk_table(paths.tables)
     version = documents.published_version()
     if version is None:
         raise DataError("there are no published documents yet; materialize the asset `documents` first.")
     is_there = chunks.published_version() is not None
-    chunks.prepare()
-    done = f"chunked-{chunker}"
+    chunks.prepare(orders.run_id)
+    # Which duplicates are left out decides about the chunks, too.
+    done = f"chunked-{chunker}-{duplicates.published_version()}"
     if is_there and documents.tag(done) == version:
         report.unchanged(chunks, CHUNK_CHECKS)
         return
     # Set again at the end: a tag of an earlier table must not vouch for this one if the job is killed.
-    documents.clear_tag(done)
+    documents.clear_tags("chunked-")
     with spark_session("chunk_documents", SparkSettings(), paths) as spark:
-        counts, metrics = _write(spark, documents, chunks, orders, chunker, spec.max_tokens)
+        report.started()
+        job = _ChunkJob(spark, documents, duplicates, chunks, orders, chunker)
+        counts, metrics = job.write(spec.max_tokens)
         report.progress(", ".join(f"{count} documents {name}" for name, count in counts.items()))
-        outcomes = _check(spark, documents, chunks, metrics, orders, paths, spec.max_tokens)
-    report.checks(outcomes)
-    report.materialization(rows=chunks.count(), size_bytes=chunks.size_bytes(), changed=counts)
+        outcomes = job.check(metrics, paths, spec.max_tokens)
+        report.checks(outcomes)
+        report.materialization(chunks, changed=counts, tokens_per_chunk=job.token_histogram(spec.max_tokens))
     if not all(outcome.passed for outcome in outcomes):
         chunks.prepare()
         raise QualityError("the chunks failed a blocking check; the chunk table stays as it was.")
@@ -51,33 +57,91 @@ def chunk(orders: JobOrders, report: Reporter) -> None:
         documents.set_tag(done, version)
 
 
-def _write(
-    spark: SparkSession, documents: Table, chunks: Table, orders: JobOrders, chunker: str, max_tokens: int
-) -> tuple[dict[str, int], dict[str, int]]:
-    version = documents.published_version()
-    keys = read_lance(spark, documents.uri, version=version, columns=["doc_id", "content_hash"], where=orders.where)
-    cut = read_lance(spark, chunks.uri, columns=["doc_id", "doc_hash", "chunker"], where=orders.where)
-    diff = document_changes(keys, cut, chunker).persist()
-    counts = {row["change"]: int(row["count"]) for row in diff.groupBy("change").count().collect()}
-    gone = diff.where("change IN ('changed', 'deleted')").select("doc_id").collect()
-    chunks.delete_keys("doc_id", [row["doc_id"] for row in gone])
-    metrics: dict[str, int] = {name: 0 for name in CHUNK_METRICS}
-    if counts.get("new", 0) + counts.get("changed", 0):
-        whole = read_lance(spark, documents.uri, version=version, where=orders.where)
-        wanted = whole.join(diff.where("change IN ('new', 'changed')"), "doc_id", "left_semi")
-        paths = PathSettings()
-        rows = chunks_of(
-            wanted.repartition(spark.sparkContext.defaultParallelism * 4),
-            corpus=CorpusSettings().name,
-            model=model_folder(EmbeddingSettings().model, paths.models),
-            settings=ChunkSettings(),
-            chunker=chunker,
-            run_id=orders.run_id,
+class _ChunkJob:
+    """One run over the published documents."""
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        documents: Table,
+        duplicates: Table,
+        chunks: Table,
+        orders: JobOrders,
+        chunker: str,
+    ) -> None:
+        self._spark = spark
+        self._documents = documents
+        self._version = documents.published_version()
+        self._chunks = chunks
+        self._orders = orders
+        self._chunker = chunker
+        names = ["doc_id", "canonical_id"]
+        self._duplicates = read_lance(
+            spark, duplicates.uri, version=duplicates.published_version(), columns=names
+        ).persist()
+
+    def write(self, max_tokens: int) -> tuple[dict[str, int], dict[str, int]]:
+        """Replace the chunks of changed documents; gives counts of documents by change, and `CHUNK_METRICS`."""
+        diff = self._changes().persist()
+        counts = {row["change"]: int(row["count"]) for row in diff.groupBy("change").count().collect()}
+        gone = diff.where("change IN ('changed', 'deleted')").select("doc_id").collect()
+        self._chunks.delete_keys("doc_id", [row["doc_id"] for row in gone])
+        metrics: dict[str, int] = {name: 0 for name in CHUNK_METRICS}
+        if counts.get("new", 0) + counts.get("changed", 0):
+            observation = Observation("chunks")
+            rows = self._cut(diff.where("change IN ('new', 'changed')").select("doc_id"))
+            append_lance(_observed(rows, observation, max_tokens), self._chunks.uri, self._orders.run_id)
+            metrics = {name: int(observation.get[name]) for name in CHUNK_METRICS}
+        return {name: counts.get(name, 0) for name in ("new", "changed", "unchanged", "deleted")}, metrics
+
+    def check(self, metrics: dict[str, int], paths: PathSettings, max_tokens: int) -> list[CheckOutcome]:
+        """Check what was written."""
+        where = self._orders.where
+        keys = read_lance(self._spark, self._chunks.uri, columns=["chunk_id", "doc_id"], where=where).persist()
+        known = self._read(["doc_id"]).join(F.broadcast(self._duplicates), "doc_id", "left_anti")
+        return check_chunks(
+            self._chunks,
+            metrics,
+            duplicate_ids=duplicate_keys(keys, "chunk_id"),
+            documents_without_chunks=known.join(keys, "doc_id", "left_anti").count(),
+            run_id=self._orders.run_id,
+            max_tokens=max_tokens,
+            docs=paths.quality,
         )
-        observation = Observation("chunks")
-        append_lance(_observed(rows, observation, max_tokens), chunks.uri)
-        metrics = {name: int(observation.get[name]) for name in CHUNK_METRICS}
-    return {name: counts.get(name, 0) for name in ("new", "changed", "unchanged", "deleted")}, metrics
+
+    def token_histogram(self, max_tokens: int) -> dict[str, int]:
+        """Count the chunks of the table by length: `{"1-25": ..., "26-50": ..., ...}`."""
+        width = max(1, max_tokens // _HISTOGRAM_BARS)
+        lengths = read_lance(self._spark, self._chunks.uri, columns=["n_tokens"])
+        rows = lengths.groupBy(F.expr(f"(n_tokens - 1) div {width}").alias("bar")).count().orderBy("bar").collect()
+        return {f"{row['bar'] * width + 1}-{(row['bar'] + 1) * width}": int(row["count"]) for row in rows}
+
+    def _read(self, columns: list[str]) -> DataFrame:
+        uri, where = self._documents.uri, self._orders.where
+        return read_lance(self._spark, uri, version=self._version, columns=columns, where=where)
+
+    def _changes(self) -> DataFrame:
+        cut = read_lance(
+            self._spark, self._chunks.uri, columns=["doc_id", "doc_hash", "chunker"], where=self._orders.where
+        )
+        return document_changes(self._searchable(self._read(["doc_id", "content_hash"])), cut, self._chunker)
+
+    def _searchable(self, documents: DataFrame) -> DataFrame:
+        places = read_lance(
+            self._spark, self._documents.uri, version=self._version, columns=["doc_id", "source", "uri"]
+        )
+        return searchable_documents(documents, places, self._duplicates)
+
+    def _cut(self, doc_ids: DataFrame) -> DataFrame:
+        rows = read_lance_keys(self._spark, self._documents.uri, doc_ids, version=self._version)
+        return chunks_of(
+            self._searchable(rows).repartition(self._spark.sparkContext.defaultParallelism * 4),
+            corpus=CorpusSettings().name,
+            model=model_folder(EmbeddingSettings().model, PathSettings().models),
+            settings=ChunkSettings(),
+            chunker=self._chunker,
+            run_id=self._orders.run_id,
+        )
 
 
 def _observed(rows: DataFrame, observation: Observation, max_tokens: int) -> DataFrame:
@@ -86,29 +150,6 @@ def _observed(rows: DataFrame, observation: Observation, max_tokens: int) -> Dat
         count_where(F.length(F.trim("text")) == 0, "blank_chunks"),
         count_where((F.col("n_tokens") > max_tokens) | (F.col("n_tokens") < 1), "chunks_over_budget"),
         count_where(F.col("end_char") <= F.col("start_char"), "chunks_without_place"),
-    )
-
-
-def _check(
-    spark: SparkSession,
-    documents: Table,
-    chunks: Table,
-    metrics: dict[str, int],
-    orders: JobOrders,
-    paths: PathSettings,
-    max_tokens: int,
-) -> list[CheckOutcome]:
-    keys = read_lance(spark, chunks.uri, columns=["chunk_id", "doc_id"], where=orders.where).persist()
-    version = documents.published_version()
-    known = read_lance(spark, documents.uri, version=version, columns=["doc_id"], where=orders.where)
-    return check_chunks(
-        chunks,
-        metrics,
-        duplicate_ids=duplicate_keys(keys, "chunk_id"),
-        documents_without_chunks=known.join(keys, "doc_id", "left_anti").count(),
-        run_id=orders.run_id,
-        max_tokens=max_tokens,
-        docs=paths.quality,
     )
 
 

@@ -14,17 +14,46 @@ from forebay.embedding.tokens import TokenCounter
 from forebay.settings import ChunkSettings
 from spark_jobs.chunk_documents.chunker import Chunker
 
-__all__ = ["chunks_of", "document_changes"]
+__all__ = ["chunks_of", "document_changes", "searchable_documents"]
 
 _BATCH_ROWS = 512
-_CARRIED = ("doc_id", "shard", "source", "uri", "format", "metadata")
+_CARRIED = ("doc_id", "shard", "source", "uri", "format", "language", "metadata", "locations")
+_MAX_LOCATIONS = 100
+
+
+def searchable_documents(documents: DataFrame, places: DataFrame, duplicates: DataFrame) -> DataFrame:
+    """Leave out duplicates, and give those that stand for them all their locations.
+
+    Args:
+        documents: Rows of the document table, `doc_id` and `content_hash` at least.
+        places: Columns `doc_id`, `source`, `uri` of all documents.
+        duplicates: Columns `doc_id`, `canonical_id`.
+
+    Returns:
+        The documents that are searched, with the columns `locations` (a JSON list of the first 100 of `source`, `uri`,
+        `doc_id`) and `version`, a hash that changes with the content and the locations.
+    """
+    place = F.struct("source", "uri", "doc_id")
+    gathered = (
+        places.join(F.broadcast(duplicates), "doc_id")
+        .groupBy("canonical_id")
+        .agg(F.to_json(F.slice(F.array_sort(F.collect_list(place)), 1, _MAX_LOCATIONS)).alias("_places"))
+    )
+    kept = documents.join(F.broadcast(duplicates.select("doc_id")), "doc_id", "left_anti")
+    joined = kept.join(F.broadcast(gathered), kept["doc_id"] == gathered["canonical_id"], "left")
+    version = F.when(F.col("_places").isNull(), F.col("content_hash")).otherwise(
+        F.md5(F.concat_ws("\n", "content_hash", "_places"))
+    )
+    return joined.select(
+        *documents.columns, F.coalesce("_places", F.lit("[]")).alias("locations"), version.alias("version")
+    )
 
 
 def document_changes(documents: DataFrame, chunks: DataFrame, chunker: str) -> DataFrame:
     """Compare documents with the documents that chunks were cut from.
 
     Args:
-        documents: Columns `doc_id`, `content_hash`.
+        documents: Columns `doc_id`, `version`.
         chunks: Columns `doc_id`, `doc_hash`, `chunker` of the chunk table.
         chunker: Fingerprint of the way of cutting.
 
@@ -33,7 +62,7 @@ def document_changes(documents: DataFrame, chunks: DataFrame, chunker: str) -> D
     """
     cut = chunks.distinct().withColumnRenamed("doc_id", "_cut_id")
     joined = documents.join(cut, F.col("doc_id") == F.col("_cut_id"), "full_outer")
-    is_current = (F.col("content_hash") == F.col("doc_hash")) & (F.col("chunker") == chunker)
+    is_current = (F.col("version") == F.col("doc_hash")) & (F.col("chunker") == chunker)
     change = (
         F.when(F.col("doc_id").isNull(), "deleted")
         .when(F.col("_cut_id").isNull(), "new")
@@ -74,12 +103,13 @@ def _rows(
             "chunk_no": number,
             "title": piece.title,
             "heading_path": piece.heading_path,
+            "page": piece.page,
             "text": piece.text,
             "start_char": piece.start,
             "end_char": piece.end,
             "n_tokens": piece.n_tokens,
             "text_hash": content_hash(embedded_text(piece.title, piece.heading_path, piece.text)),
-            "doc_hash": document["content_hash"],
+            "doc_hash": document["version"],
             "chunker": chunker,
             "run_id": run_id,
         }

@@ -16,13 +16,15 @@ from forebay.settings import EmbeddingSettings, PathSettings, SparkSettings
 from forebay.tables import Table, chunk_table, embedding_table
 from quality.suites.embeddings import EMBEDDING_CHECKS, EMBEDDING_METRICS, check_embeddings
 from quality.validate import CheckOutcome
-from spark_jobs.embed_chunks.transforms import observed_vectors, pending_texts, vectors_of
-from spark_jobs.lance_source import append_lance, read_lance
+from spark_jobs.embed_chunks.transforms import observed_vectors, vectors_of
+from spark_jobs.lance_source import append_lance, read_lance, read_lance_keys
 from spark_jobs.metrics import duplicate_keys
 from spark_jobs.pipes import JobOrders, Reporter, run_job
 from spark_jobs.session import spark_session
 
 __all__ = ["embed"]
+
+_MAX_GROUPS = 64
 
 
 def embed(orders: JobOrders, report: Reporter) -> None:
@@ -34,23 +36,23 @@ def embed(orders: JobOrders, report: Reporter) -> None:
     if version is None:
         raise DataError("there are no published chunks yet; materialize the asset `chunks` first.")
     is_there = embeddings.published_version() is not None
-    embeddings.prepare()
+    embeddings.prepare(orders.run_id)
     done = f"embedded-{spec.fingerprint}"
     if is_there and chunks.tag(done) == version:
         report.unchanged(embeddings, EMBEDDING_CHECKS)
         return
     # Set again at the end: a tag of an earlier table must not vouch for this one if the job is killed.
-    chunks.clear_tag(done)
+    chunks.clear_tags("embedded-")
     before = embeddings.published_version()
     with spark_session("embed_chunks", SparkSettings(), paths) as spark:
-        cut = read_lance(spark, chunks.uri, version=version, where=orders.where)
-        counts = {"embedded": _embed_pending(spark, cut, embeddings, spec, settings, paths, orders, report)}
+        report.started()
+        cut = read_lance(spark, chunks.uri, version=version, columns=["text_hash"], where=orders.where)
+        pending = _pending_texts(spark, cut, chunks, embeddings)
+        counts = {"embedded": _embed(pending, embeddings, spec, settings, paths, orders, report)}
         counts["dropped"] = _drop_stale(spark, cut, embeddings) if orders.is_full else 0
         outcomes = _check(spark, cut, embeddings, orders, paths)
     report.checks(outcomes)
-    report.materialization(
-        rows=embeddings.count(), size_bytes=embeddings.size_bytes(), changed=counts, spec=spec.model_dump()
-    )
+    report.materialization(embeddings, changed=counts, spec=spec.model_dump())
     if not all(outcome.passed for outcome in outcomes):
         embeddings.restore(before)
         raise QualityError("the embeddings failed a blocking check; the embeddings table stays as it was.")
@@ -59,9 +61,16 @@ def embed(orders: JobOrders, report: Reporter) -> None:
         chunks.set_tag(done, version)
 
 
-def _embed_pending(
-    spark: SparkSession,
-    chunks: DataFrame,
+def _pending_texts(spark: SparkSession, cut: DataFrame, chunks: Table, embeddings: Table) -> DataFrame:
+    """Select one row per distinct text that has no vector; the texts are read once it is known which."""
+    known = read_lance(spark, embeddings.uri, columns=["text_hash"])
+    hashes = cut.distinct().join(known, "text_hash", "left_anti").persist()
+    texts = read_lance_keys(spark, chunks.uri, hashes, version=chunks.published_version())
+    return texts.select("text_hash", "title", "heading_path", "text").dropDuplicates(["text_hash"]).persist()
+
+
+def _embed(
+    pending: DataFrame,
     embeddings: Table,
     spec: EmbeddingSpec,
     settings: EmbeddingSettings,
@@ -69,21 +78,20 @@ def _embed_pending(
     orders: JobOrders,
     report: Reporter,
 ) -> int:
-    known = read_lance(spark, embeddings.uri, columns=["text_hash"])
-    pending = pending_texts(chunks, known).persist()
     total = pending.count()
-    groups = math.ceil(total / settings.commit_rows)
+    # Each group reads all pending texts once more, so there is a bound on their number.
+    groups = min(math.ceil(total / settings.commit_rows), _MAX_GROUPS)
     for group in range(groups):
         texts = pending.where(F.expr(f"pmod(xxhash64(text_hash), {groups}) = {group}"))
         observation = Observation(f"embeddings {group}")
         rows = vectors_of(
-            texts.repartition(spark.sparkContext.defaultParallelism),
+            texts.repartition(pending.sparkSession.sparkContext.defaultParallelism),
             spec,
             paths.models,
             batch_tokens=settings.batch_tokens,
             run_id=orders.run_id,
         )
-        append_lance(observed_vectors(rows, observation, spec.dim), embeddings.uri)
+        append_lance(observed_vectors(rows, observation, spec.dim), embeddings.uri, orders.run_id)
         broken = {name: observation.get[name] for name in EMBEDDING_METRICS if observation.get[name]}
         if broken:
             embeddings.prepare()

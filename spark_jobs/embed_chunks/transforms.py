@@ -14,15 +14,9 @@ from forebay.embedding.spec import EmbeddingSpec
 from quality.suites.embeddings import NORM_TOLERANCE
 from spark_jobs.metrics import count_where
 
-__all__ = ["observed_vectors", "pending_texts", "vectors_of"]
+__all__ = ["observed_vectors", "vectors_of"]
 
 _EMBEDDED_DDL = "text_hash string, vector array<float>, run_id string"
-
-
-def pending_texts(chunks: DataFrame, embeddings: DataFrame) -> DataFrame:
-    """Select one row per distinct text of `chunks` that `embeddings` has no vector for."""
-    distinct = chunks.select("text_hash", "title", "heading_path", "text").dropDuplicates(["text_hash"])
-    return distinct.join(embeddings.select("text_hash"), "text_hash", "left_anti")
 
 
 def vectors_of(texts: DataFrame, spec: EmbeddingSpec, models: Path, *, batch_tokens: int, run_id: str) -> DataFrame:

@@ -1,15 +1,28 @@
 """Build the index shards whose content changed, and name the candidate for the next release."""
 
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
 from forebay.candidates import Candidate
+from forebay.documents import partition_key
 from forebay.embedding.sentence_transformer import resolve_spec
+from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import DataError, IndexBuildError
 from forebay.settings import EmbeddingSettings, IndexSettings, PathSettings, SparkSettings
-from forebay.store.contract import ShardRef
+from forebay.store.contract import ShardBase, ShardRef
 from forebay.store.qdrant_edge import QdrantEdgeStore
-from forebay.tables import chunk_table, document_table, embedding_table
+from forebay.tables import Table, chunk_table, document_table, embedding_table
 from quality.validate import CheckOutcome
-from spark_jobs.lance_source import read_lance
-from spark_jobs.load_index.transforms import INDEXED_COLUMNS, built_shards, refs_of, shard_contents
+from spark_jobs.lance_source import read_lance, read_lance_keys
+from spark_jobs.load_index.transforms import (
+    INDEXED_COLUMNS,
+    KEY_COLUMNS,
+    built_shards,
+    delta_of,
+    refs_of,
+    shard_contents,
+)
 from spark_jobs.pipes import JobOrders, Reporter, run_job
 from spark_jobs.session import spark_session
 
@@ -17,6 +30,9 @@ __all__ = ["INDEX_CHECKS", "load_index"]
 
 INDEX_CHECKS = ("shards_hold_every_chunk",)
 """Names of the checks that this job reports."""
+
+# Beyond it, a shard is built anew: every change from a base leaves it a little less tidy.
+_MAX_DELTA_SHARE = 0.2
 
 
 def load_index(orders: JobOrders, report: Reporter) -> None:
@@ -38,24 +54,107 @@ def load_index(orders: JobOrders, report: Reporter) -> None:
     store = QdrantEdgeStore(paths.shards, spec, settings)
     if previous is not None and previous.table_versions == known and _are_built(store, previous):
         refs, built = previous.shards, 0
+        report.started()
         report.progress("nothing changed")
     else:
         with spark_session("load_index", SparkSettings(), paths) as spark:
-            rows = read_lance(spark, chunks.uri, version=known["chunks"], columns=INDEXED_COLUMNS, where=orders.where)
-            contents = shard_contents(rows, spec, settings)
-            found = {number: store.find_shard(number, content) for number, content in contents.items()}
-            refs = {number: ref for number, ref in found.items() if ref is not None}
-            missing = {number: contents[number] for number, ref in found.items() if ref is None}
-            built = len(missing)
-            report.progress(f"building {built} of {len(contents)} shards")
-            if missing:
-                vectors = read_lance(spark, embeddings.uri, version=known["embeddings"])
-                made = built_shards(rows, vectors, missing, root=paths.shards, spec=spec, settings=settings)
-                refs |= {ref.number: ref for ref in refs_of(made)}
+            report.started()
+            job = _IndexJob(spark, chunks, embeddings, known, orders, store, paths)
+            refs, built = job.build(spec, settings, previous, report)
         others = {} if previous is None else previous.shards
         refs = {number: ref for number, ref in others.items() if number not in orders.shards} | refs
     _report(orders, report, refs, built, chunks.published_rows(orders.where))
     Candidate(embedding=spec, index=settings, shards=refs, table_versions=known).save(paths.shards)
+
+
+class _IndexJob:
+    """One run over the published chunks."""
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        chunks: Table,
+        embeddings: Table,
+        versions: dict[str, int],
+        orders: JobOrders,
+        store: QdrantEdgeStore,
+        paths: PathSettings,
+    ) -> None:
+        self._spark = spark
+        self._chunks = chunks
+        self._embeddings = embeddings
+        self._versions = versions
+        self._orders = orders
+        self._store = store
+        self._paths = paths
+
+    def build(
+        self, spec: EmbeddingSpec, settings: IndexSettings, previous: Candidate | None, report: Reporter
+    ) -> tuple[dict[int, ShardRef], int]:
+        """Build the shards that are missing; gives all shards of the run, and how many were built."""
+        keys = self._keys(self._versions["chunks"]).persist()
+        contents = shard_contents(keys, spec, settings)
+        found = {number: self._store.find_shard(number, content) for number, content in contents.items()}
+        refs = {number: ref for number, ref in found.items() if ref is not None}
+        missing = {number: contents[number] for number, ref in found.items() if ref is None}
+        if not missing:
+            report.progress("every shard is there already")
+            return refs, 0
+        wanted = keys.where(F.col("shard").isin(list(missing)))
+        bases, added = self._bases(wanted, missing, previous, spec, settings)
+        report.progress(f"building {len(missing)} of {len(contents)} shards, {len(bases)} from what they were before")
+        vectors = read_lance(self._spark, self._embeddings.uri, version=self._versions["embeddings"])
+        rows = self._rows([number for number in missing if number not in bases], added)
+        if added and len(bases) == len(missing):
+            hashes = rows.select("text_hash").distinct().persist()
+            vectors = read_lance_keys(self._spark, self._embeddings.uri, hashes, version=self._versions["embeddings"])
+        made = built_shards(rows, vectors, missing, bases, root=self._paths.shards, spec=spec, settings=settings)
+        return refs | {ref.number: ref for ref in refs_of(made)}, len(missing)
+
+    def _keys(self, version: int) -> DataFrame:
+        return read_lance(self._spark, self._chunks.uri, version=version, columns=KEY_COLUMNS, where=self._orders.where)
+
+    def _bases(
+        self,
+        wanted: DataFrame,
+        missing: dict[int, str],
+        previous: Candidate | None,
+        spec: EmbeddingSpec,
+        settings: IndexSettings,
+    ) -> tuple[dict[int, ShardBase], list[str]]:
+        """Find the shards that differ little from their earlier selves, and the chunks that those lack."""
+        if previous is None or not self._chunks.holds_version(previous.table_versions["chunks"]):
+            return {}, []
+        before = self._keys(previous.table_versions["chunks"]).where(F.col("shard").isin(list(missing))).persist()
+        earlier = shard_contents(before, spec, settings)
+        refs = {
+            number: ref
+            for number, ref in previous.shards.items()
+            # A shard is only what the earlier version says if its content hash says so, too.
+            if number in missing and earlier.get(number) == ref.content and self._is_intact(ref)
+        }
+        numbers = list(refs)
+        delta = delta_of(wanted.where(F.col("shard").isin(numbers)), before.where(F.col("shard").isin(numbers)))
+        bases = {
+            number: ShardBase(ref, delta.removed.get(number, []))
+            for number, ref in refs.items()
+            if delta.size(number) <= _MAX_DELTA_SHARE * ref.chunks
+        }
+        return bases, [chunk_id for number in bases for chunk_id in delta.added.get(number, [])]
+
+    def _is_intact(self, ref: ShardRef) -> bool:
+        return self._store.find_shard(ref.number, ref.content) == ref
+
+    def _rows(self, whole: list[int], added: list[str]) -> DataFrame:
+        """Read the chunks to index: all of some shards, and single ones."""
+        uri, version = self._chunks.uri, self._versions["chunks"]
+        numbers = ", ".join(map(str, whole)) or "-1"
+        rows = read_lance(self._spark, uri, version=version, columns=INDEXED_COLUMNS, where=f"shard IN ({numbers})")
+        if not added:
+            return rows
+        ids = self._spark.createDataFrame(pa.table({"chunk_id": added}))
+        single = read_lance_keys(self._spark, uri, ids, version=version).select(*INDEXED_COLUMNS)
+        return rows.unionByName(single) if whole else single
 
 
 def _are_built(store: QdrantEdgeStore, candidate: Candidate) -> bool:
@@ -66,11 +165,11 @@ def _report(orders: JobOrders, report: Reporter, refs: dict[int, ShardRef], buil
     covered = [ref for number, ref in sorted(refs.items()) if number in orders.shards]
     held = sum(ref.chunks for ref in covered)
     report.checks([CheckOutcome(INDEX_CHECKS[0], held == expected, {"chunks": expected, "indexed": held})])
-    report.materialization(
+    report.figures(
         rows=held,
         size_bytes=sum(ref.bytes for ref in covered),
         changed={"shards_built": built, "shards_kept": len(covered) - built},
-        chunks_per_shard={f"s{ref.number:03d}": ref.chunks for ref in covered},
+        rows_per_shard={partition_key(ref.number): ref.chunks for ref in covered},
     )
     if held != expected:
         raise IndexBuildError(f"the shards hold {held} chunks, the chunk table {expected}.")

@@ -1,6 +1,8 @@
 """Spark transforms: what each shard must hold, and building the shards."""
 
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -12,10 +14,10 @@ from pyspark.sql import functions as F
 from forebay.documents import content_hash
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.settings import IndexSettings
-from forebay.store.contract import ShardRef
+from forebay.store.contract import ShardBase, ShardRef
 from forebay.store.qdrant_edge import QdrantEdgeStore
 
-__all__ = ["INDEXED_COLUMNS", "built_shards", "refs_of", "shard_contents"]
+__all__ = ["INDEXED_COLUMNS", "KEY_COLUMNS", "ShardDelta", "built_shards", "delta_of", "refs_of", "shard_contents"]
 
 INDEXED_COLUMNS = [
     "chunk_id",
@@ -23,6 +25,7 @@ INDEXED_COLUMNS = [
     "shard",
     "title",
     "heading_path",
+    "page",
     "text",
     "start_char",
     "end_char",
@@ -30,29 +33,78 @@ INDEXED_COLUMNS = [
     "source",
     "uri",
     "format",
+    "language",
     "metadata",
+    "locations",
 ]
 """Columns of the chunk table that the index holds."""
 
+KEY_COLUMNS = ["shard", "chunk_id", "text_hash", "doc_hash", "chunker", "source"]
+"""Columns that decide about all `INDEXED_COLUMNS`: the document's version, the way of cutting, the source."""
+
 _HALF_DIGITS = 15
+_VERSION = "2"
 
 
-def shard_contents(chunks: DataFrame, spec: EmbeddingSpec, settings: IndexSettings) -> dict[int, str]:
+@dataclass(frozen=True)
+class ShardDelta:
+    """How the chunks of some shards differ between two versions of the chunk table."""
+
+    added: dict[int, list[str]]
+    """Ids of chunks that are new, or have another version, by shard."""
+    removed: dict[int, list[str]]
+    """Ids of chunks that are gone, or had another version, by shard."""
+
+    def size(self, number: int) -> int:
+        """Count the changes of a shard."""
+        return len(self.added.get(number, ())) + len(self.removed.get(number, ()))
+
+
+def shard_contents(keys: DataFrame, spec: EmbeddingSpec, settings: IndexSettings) -> dict[int, str]:
     """Give the content hash of every shard that has chunks.
 
     A sum of row hashes, so it depends on no order (AdHash; Source: Bellare & Micciancio, EUROCRYPT 1997); 120 bits.
+
+    Args:
+        keys: `KEY_COLUMNS` of the chunk table.
+        spec: Model of the vectors.
+        settings: Settings of the shards.
     """
-    row_hash = F.md5(F.to_json(F.struct(*INDEXED_COLUMNS)))
-    sums = chunks.groupBy("shard").agg(
+    sums = keys.groupBy("shard").agg(
         F.count("*").alias("n"),
-        _sum_of(row_hash, 1).alias("low"),
-        _sum_of(row_hash, 1 + _HALF_DIGITS).alias("high"),
+        _sum_of(_row_hash(), 1).alias("low"),
+        _sum_of(_row_hash(), 1 + _HALF_DIGITS).alias("high"),
     )
-    identity = spec.fingerprint, settings.model_dump_json()
+    identity = _VERSION, spec.fingerprint, settings.model_dump_json()
     return {
         int(row["shard"]): content_hash(*identity, str(row["n"]), str(row["low"]), str(row["high"]))
         for row in sums.collect()
     }
+
+
+def _row_hash() -> Column:
+    return F.md5(F.to_json(F.struct(*KEY_COLUMNS)))
+
+
+def delta_of(now: DataFrame, before: DataFrame) -> ShardDelta:
+    """Compare two versions of the chunk table.
+
+    Args:
+        now: `KEY_COLUMNS` of the shards to build.
+        before: The same of the version that their earlier shards were built from.
+    """
+    new = now.select("shard", "chunk_id", _row_hash().alias("_new"))
+    old = before.select("shard", "chunk_id", _row_hash().alias("_old"))
+    joined = new.join(old, ["shard", "chunk_id"], "full_outer")
+    changed = joined.where("_new IS NULL OR _old IS NULL OR _new != _old")
+    added: dict[int, list[str]] = defaultdict(list)
+    removed: dict[int, list[str]] = defaultdict(list)
+    for row in changed.collect():
+        if row["_new"] is not None:
+            added[row["shard"]].append(row["chunk_id"])
+        if row["_old"] is not None:
+            removed[row["shard"]].append(row["chunk_id"])
+    return ShardDelta(added, removed)
 
 
 def _sum_of(row_hash: Column, position: int) -> Column:
@@ -61,9 +113,10 @@ def _sum_of(row_hash: Column, position: int) -> Column:
 
 
 def built_shards(
-    chunks: DataFrame,
+    rows: DataFrame,
     embeddings: DataFrame,
     contents: dict[int, str],
+    bases: dict[int, ShardBase],
     *,
     root: Path,
     spec: EmbeddingSpec,
@@ -71,19 +124,32 @@ def built_shards(
 ) -> DataFrame:
     """Build the named shards, each in one task that streams its rows.
 
+    Args:
+        rows: `INDEXED_COLUMNS` of the chunks to add.
+        embeddings: Columns `text_hash`, `vector`.
+        contents: Content hash of every shard to build.
+        bases: Shards that only the difference is added to; a shard may have nothing to add.
+        root: Folder of the shards.
+        spec: Model of the vectors.
+        settings: Settings of the shards.
+
     Returns:
         Column `ref`: a `ShardRef` as JSON, one row per shard.
     """
+    spark = rows.sparkSession
 
     def build(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         store = QdrantEdgeStore(root, spec, settings)
         for number, group in groupby(_by_shard(batches), key=lambda pair: pair[0]):
-            ref = store.build_shard(number, contents[number], (batch for _, batch in group))
+            added = (batch.filter(batch.column("chunk_id").is_valid()) for _, batch in group)
+            ref = store.build_shard(number, contents[number], added, bases.get(number))
             yield pa.RecordBatch.from_pydict({"ref": [ref.model_dump_json()]})
 
-    rows = chunks.where(F.col("shard").isin(list(contents))).select(*INDEXED_COLUMNS)
     joined = rows.join(embeddings.select("text_hash", "vector"), "text_hash", "left")
-    placed = joined.repartition(len(contents), "shard").sortWithinPartitions("shard", "chunk_id")
+    # One row without a chunk per shard, so that a shard that only loses chunks has a task, too.
+    markers = spark.createDataFrame([(number,) for number in contents], "shard int")
+    marked = joined.unionByName(markers, allowMissingColumns=True)
+    placed = marked.repartition(len(contents), "shard").sortWithinPartitions("shard", "chunk_id")
     return placed.mapInArrow(build, "ref string")
 
 

@@ -1,10 +1,13 @@
 """The asset graph as it was reviewed: keys, dependencies, partitions, checks, jobs, schedules, sensors."""
 
+from datetime import UTC, datetime, timedelta
+
 import dagster as dg
 import pytest
 
 from forebay.settings import CorpusSettings
 from orchestration.definitions import defs
+from orchestration.defs.automation import ingest_nightly_schedule
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +28,8 @@ def test_assets_and_what_they_are_made_from(graph):
         "index_shards": ["embeddings"],
         "evaluation": ["golden_questions", "index_shards"],
         "release": ["evaluation"],
+        "run_report": ["release"],
+        "maintenance": [],
         "generator_checkpoint": [],
         "generator_awq_checkpoint": ["generator_checkpoint"],
     }
@@ -64,31 +69,66 @@ def test_every_check_of_the_pipeline_blocks(graph):
     assert advisory == {"awq_answers_like_the_base"}
 
 
+def test_assets_that_start_a_jvm_share_a_pool_and_know_their_code():
+    pools = {asset.key.to_user_string(): asset.op.pool for asset in defs.assets if asset.op.pool}
+    assert pools == dict.fromkeys(("documents", "chunks", "embeddings", "index_shards"), "spark")
+    for asset in defs.assets:
+        has_version = any(asset.code_versions_by_key.values())
+        assert has_version == (asset.key.to_user_string() in pools)
+
+
+def test_a_release_is_expected_every_day(graph):
+    policies = {
+        key.to_user_string(): graph.get(key).freshness_policy
+        for key in graph.get_all_asset_keys()
+        if graph.get(key).freshness_policy
+    }
+    assert policies == {
+        "release": dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26))
+    }
+
+
 def test_jobs_schedules_and_sensors():
     repository = defs.get_repository_def()
-    assert {job.name for job in repository.get_all_jobs()} >= {"ingest_job", "quantize_generator_job"}
-    assert [schedule.name for schedule in repository.schedule_defs] == ["ingest_nightly_schedule"]
-    assert [sensor.name for sensor in repository.sensor_defs if "default" not in sensor.name] == [
-        "source_folder_sensor"
-    ]
+    assert {job.name for job in repository.get_all_jobs()} >= {
+        "ingest_job",
+        "backfill_job",
+        "maintenance_job",
+        "quantize_generator_job",
+    }
+    assert {schedule.name for schedule in repository.schedule_defs} == {
+        "ingest_nightly_schedule",
+        "maintenance_weekly_schedule",
+    }
+    assert {sensor.name for sensor in repository.sensor_defs if "default" not in sensor.name} == {
+        "sources_sensor",
+        "abandoned_runs_sensor",
+    }
 
 
-def test_the_folder_sensor_runs_the_job_once_per_change(tmp_path, monkeypatch):
-    from orchestration.defs.automation import source_folder_sensor
-
-    (tmp_path / "a.txt").write_text("one")
-    monkeypatch.setenv("FOREBAY_CORPUS_SOURCE", str(tmp_path))
-    first = source_folder_sensor(dg.build_sensor_context())
-    assert len(first.run_requests) == 1
-    assert first.run_requests[0].tags["dagster/asset_partition_range_end"] == f"s{CorpusSettings().shards - 1:03d}"
-    again = source_folder_sensor(dg.build_sensor_context(cursor=first.cursor))
-    assert isinstance(again, dg.SkipReason)
-    (tmp_path / "a.txt").write_text("two!")
-    assert len(source_folder_sensor(dg.build_sensor_context(cursor=first.cursor)).run_requests) == 1
+def test_people_go_before_the_clock_and_backfills_behind():
+    tags = {job.name: job.tags for job in defs.get_repository_def().get_all_jobs()}
+    assert int(tags["ingest_job"]["dagster/priority"]) == int(tags["quantize_generator_job"]["dagster/priority"]) == 10
+    assert int(tags["backfill_job"]["dagster/priority"]) == -10
+    assert (tags["ingest_job"]["forebay/work"], tags["backfill_job"]["forebay/work"]) == ("ingest", "backfill")
 
 
-def test_the_sensor_without_a_source_says_what_to_set(monkeypatch):
-    from orchestration.defs.automation import source_folder_sensor
+def test_the_night_run_covers_the_corpus_behind_people(monkeypatch):
+    monkeypatch.setenv("FOREBAY_CORPUS_SOURCES", "/some/folder")
+    context = dg.build_schedule_context(scheduled_execution_time=datetime(2030, 1, 2, 2, tzinfo=UTC))
+    request = ingest_nightly_schedule(context)
+    assert request.run_key == "2030-01-02"
+    assert request.tags["dagster/priority"] == "0"
+    assert request.tags["dagster/asset_partition_range_start"] == "s000"
+    assert request.tags["dagster/asset_partition_range_end"] == f"s{CorpusSettings().shards - 1:03d}"
 
-    monkeypatch.delenv("FOREBAY_CORPUS_SOURCE", raising=False)
-    assert "FOREBAY_CORPUS_SOURCE" in source_folder_sensor(dg.build_sensor_context()).skip_message
+
+def test_the_night_run_without_sources_says_what_to_set(monkeypatch):
+    monkeypatch.delenv("FOREBAY_CORPUS_SOURCES", raising=False)
+    context = dg.build_schedule_context(scheduled_execution_time=datetime(2030, 1, 2, 2, tzinfo=UTC))
+    assert "FOREBAY_CORPUS_SOURCES" in ingest_nightly_schedule(context).skip_message
+
+
+def test_a_backfill_leaves_documents_and_release_alone():
+    keys = {key.to_user_string() for key in defs.resolve_job_def("backfill_job").asset_layer.executable_asset_keys}
+    assert keys == {"chunks", "embeddings", "index_shards"}

@@ -6,7 +6,7 @@ import pytest
 
 from forebay.errors import FilterError, IndexBuildError, ReleaseError
 from forebay.settings import IndexSettings
-from forebay.store.contract import SearchMode, SearchRequest
+from forebay.store.contract import SearchMode, SearchRequest, ShardBase
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.testing import HashEmbedder
 from tests.releases import build_release, chunk_rows
@@ -179,3 +179,40 @@ def test_a_damaged_shard_is_refused_and_built_again(store_type, embedder, tmp_pa
 def test_a_missing_shard_is_a_named_error(store_type, embedder, tmp_path, manifest):
     with pytest.raises(ReleaseError, match="missing"):
         store_type(tmp_path, embedder.spec, manifest.index).open(manifest)
+
+
+def test_a_shard_made_from_an_earlier_one_answers_like_one_made_anew(tmp_path, embedder):
+    documents = [
+        (f"d{n}", f"title {n}", f"water number {n} flows through turbine {n % 7}", {"n": n}) for n in range(60)
+    ]
+    changed = [
+        *documents[5:50],
+        ("d50", "title 50", "an entirely new passage about herons", {"n": 50}),
+        *documents[51:],
+    ]
+    store = QdrantEdgeStore(tmp_path, embedder.spec, IndexSettings())
+    before, after = chunk_rows(documents, embedder), chunk_rows(changed, embedder)
+    ref = store.build_shard(0, "before", [pa.RecordBatch.from_pylist(before)])
+    removed = [row["chunk_id"] for row in before[:5]] + [before[50]["chunk_id"]]
+    added = [row for row in after if row["doc_id"] == "d50"]
+    store.build_shard(0, "from-base", [pa.RecordBatch.from_pylist(added)], ShardBase(ref, removed))
+    store.build_shard(0, "anew", [pa.RecordBatch.from_pylist(after)])
+    assert store.find_shard(0, "before") == ref
+    answers = {}
+    for content in ("from-base", "anew"):
+        found = store.find_shard(0, content)
+        manifest = build_release(tmp_path / "other", documents[:1], embedder).model_copy(update={"shards": (found,)})
+        release = store.open(manifest)
+        questions = ["herons", "water number 3", "turbine 6", "title 50"]
+        vectors = embedder.embed_queries(questions)
+        asked = [SearchRequest(text, vector, top_k=60) for text, vector in zip(questions, vectors, strict=True)]
+        bm25 = [
+            SearchRequest(text, vector, 60, SearchMode.BM25) for text, vector in zip(questions, vectors, strict=True)
+        ]
+        answers[content] = [
+            {hit.chunk_id: round(hit.score, 5) for hit in hits} for hits in release.search([*asked, *bm25])
+        ]
+        assert release.count() == len(after)
+        release.close()
+    assert answers["from-base"] == answers["anew"]
+    assert not {row["chunk_id"] for row in before[:5]} & set(answers["from-base"][1])

@@ -12,7 +12,14 @@ from forebay.embedding.sentence_transformer import load_embedder, resolve_spec
 from forebay.settings import EmbeddingSettings
 from forebay.store.contract import SearchRequest
 from forebay.store.qdrant_edge import QdrantEdgeStore
-from forebay.tables import chunk_table, document_table, embedding_table, quarantine_table
+from forebay.tables import (
+    chunk_table,
+    document_table,
+    duplicate_table,
+    embedding_table,
+    quarantine_table,
+    unit_table,
+)
 from tests.pipeline import Pipeline, write_rows
 
 pytestmark = pytest.mark.integration
@@ -41,10 +48,10 @@ def _search(pipeline, text, **options):
 def test_every_document_becomes_searchable_chunks(ingested):
     documents, chunks, embeddings = _tables(ingested)
     ids = {row["doc_id"] for row in _rows(documents, ["doc_id"])}
-    assert len(ids) == 40 + 2 + 1
+    assert len(ids) == 40 + 2 + 2 + 1
     assert {"guide.md", "penstock.html", "after-huge", "1"} <= ids
     cut = _rows(chunks)
-    assert {row["doc_id"] for row in cut} == ids
+    assert {row["doc_id"] for row in cut} == ids - {"copies/1.txt"}
     assert {row["text_hash"] for row in cut} == {row["text_hash"] for row in _rows(embeddings, ["text_hash"])}
     assert ingested.release.chunks == len(cut)
     assert ingested.release.documents == len(ids)
@@ -66,6 +73,30 @@ def test_bad_input_is_in_quarantine_with_its_reason(ingested):
 
 def test_the_run_says_how_many_were_rejected(ingested):
     assert "9 rejected" in ingested.output
+
+
+def test_documents_have_a_language(ingested):
+    languages = {row["doc_id"]: row["language"] for row in _rows(_tables(ingested)[0], ["doc_id", "language"])}
+    assert languages["guide.md"] == "en"
+    assert languages["prüfung.txt"] == "de"
+    assert _search(ingested, "Turbinen", where={"language": "de"})[0].doc_id == "prüfung.txt"
+
+
+def test_near_duplicates_are_searched_once_and_all_their_places_are_known(ingested):
+    (merged,) = _rows(duplicate_table(ingested.paths.tables))
+    assert (merged["doc_id"], merged["canonical_id"], merged["kind"]) == ("copies/1.txt", "1", "near")
+    assert merged["similarity"] > 0.8
+    hits = _search(ingested, "lift of a wing in a propeller slipstream", top_k=100)
+    assert hits[0].doc_id == "1"
+    assert [place["uri"] for place in hits[0].locations] == ["copies/1.txt"]
+    assert "copies/1.txt" not in {hit.doc_id for hit in hits}
+
+
+def test_the_run_report_tells_what_was_found(ingested):
+    (page,) = (ingested.paths.data / "reports").glob("*.html")
+    text = page.read_text("utf-8")
+    for part in ("45 new", "duplicate_id", "copies/1.txt", "data:image/png;base64"):
+        assert part in text
 
 
 def test_search_finds_passages_of_every_format(ingested):
@@ -127,7 +158,8 @@ def test_changed_and_deleted_documents_cost_only_themselves(ingested, tmp_path, 
 
 def _move_source(pipeline, old, new):
     """Let the documents of `old` belong to `new`."""
-    for table in (document_table(pipeline.paths.tables), quarantine_table(pipeline.paths.tables)):
+    tables = pipeline.paths.tables
+    for table in (document_table(tables), quarantine_table(tables), unit_table(tables)):
         lance.dataset(table.uri).update({"source": f"'{new}'"}, where=f"source = '{old}'")
         table.publish()
 

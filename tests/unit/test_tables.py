@@ -82,6 +82,6 @@ def test_tags_move(table):
     table.set_tag("done", table.newest().version)
     assert table.tag("done") == first + 1
     assert table.tag("never") is None
-    table.clear_tag("never")
-    table.clear_tag("done")
+    table.clear_tags("never")
+    table.clear_tags("done")
     assert table.tag("done") is None

@@ -36,6 +36,7 @@ def make_hit(text: str, *, doc_id: str = "d1", similarity: float | None = 0.8, t
         title=title,
         text=text,
         uri=f"{doc_id}.txt",
+        source="tests",
         heading_path="",
         start_char=0,
         end_char=len(text),
@@ -159,6 +160,6 @@ def release(tmp_path: Path) -> Callable[[Sequence[str]], ReleaseManifest]:
 
 def _row(number: int, text: str) -> dict[str, object]:
     values: dict[str, object] = {field.name: "" for field in CHUNKS}
-    values |= {"shard": 0, "chunk_no": 0, "start_char": 0, "end_char": len(text), "n_tokens": 1}
+    values |= {"shard": 0, "chunk_no": 0, "start_char": 0, "end_char": len(text), "n_tokens": 1, "page": 0}
     values |= {"chunk_id": chunk_id("test", str(number), 0), "doc_id": str(number), "text": text}
-    return values | {"metadata": json.dumps({"number": number}), "text_hash": content_hash(text)}
+    return values | {"metadata": json.dumps({"number": number}), "locations": "[]", "text_hash": content_hash(text)}

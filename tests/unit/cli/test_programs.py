@@ -45,6 +45,11 @@ def test_ingest_starts_the_pipeline_and_passes_its_exit_status_on(folder: Path) 
     assert done.stdout == f"['--source', '{folder / 'quality'}'] mine None\n"
 
 
+def test_ingest_takes_several_sources(folder: Path) -> None:
+    done = run_forebay(folder, "ingest", "quality", "s3://bucket/folder")
+    assert done.stdout == f"['--source', '{folder / 'quality'}', '--source', 's3://bucket/folder'] None None\n"
+
+
 def test_ingest_of_nothing_is_one_sentence(folder: Path) -> None:
     done = run_forebay(folder, "ingest", "absent")
     assert done.returncode == 1

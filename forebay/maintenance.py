@@ -1,0 +1,132 @@
+"""Keep a data folder small: compact the tables, drop what nothing can need any more.
+
+What the current release, the one before it and the candidate were made from is never touched.
+"""
+
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import lance
+
+from forebay.candidates import Candidate
+from forebay.chunks import CHUNKS
+from forebay.documents import DOCUMENTS, DUPLICATES, QUARANTINE, UNITS
+from forebay.releases import ReleaseManifest, ReleaseRegistry
+from forebay.settings import MaintenanceSettings, PathSettings
+from forebay.store.shard_files import is_abandoned_staging
+from forebay.tables import Table, embedding_schema
+
+__all__ = ["MaintenanceReport", "maintain"]
+
+_KEPT = "kept-"
+
+
+@dataclass(frozen=True)
+class MaintenanceReport:
+    """What was cleaned."""
+
+    bytes_before: dict[str, int]
+    """Size of each table."""
+    bytes_after: dict[str, int]
+    """Size of each table that is still there."""
+    versions_removed: int
+    """Old versions of tables."""
+    shards_removed: int
+    """Index shards that no kept release names."""
+    releases_removed: int
+    """Manifests."""
+
+
+def maintain(paths: PathSettings, settings: MaintenanceSettings) -> MaintenanceReport:
+    """Compact and clean a data folder; the caller sees to it that no job writes meanwhile."""
+    registry = ReleaseRegistry(paths.releases)
+    candidate = Candidate.load(paths.shards)
+    kept = _kept_releases(registry, settings)
+    removed = [manifest for manifest in registry.list() if manifest.release_id not in {m.release_id for m in kept}]
+    for manifest in removed:
+        registry.remove(manifest.release_id)
+    shards = _remove_shards(paths.shards, kept, candidate)
+    before: dict[str, int] = {}
+    after: dict[str, int] = {}
+    versions = 0
+    for table in _tables(paths.tables, kept, candidate):
+        before[table.path.stem] = table.size_bytes()
+        versions += _clean_table(table, _needed_versions(table, kept, candidate), settings)
+        after[table.path.stem] = table.size_bytes()
+    for path in _unused_embeddings(paths.tables, kept, candidate, settings):
+        before[path.stem] = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        shutil.rmtree(path)
+    return MaintenanceReport(before, after, versions, shards, len(removed))
+
+
+def _kept_releases(registry: ReleaseRegistry, settings: MaintenanceSettings) -> list[ReleaseManifest]:
+    """Choose the current and the previous release, and those made within the retention."""
+    named = {registry.current_id(), registry.previous_id()}
+    oldest = time.time() - settings.retention_days * 86400
+    return [m for m in registry.list() if m.release_id in named or m.created_at.timestamp() >= oldest]
+
+
+def _remove_shards(folder: Path, kept: list[ReleaseManifest], candidate: Candidate | None) -> int:
+    needed = {ref.path for manifest in kept for ref in manifest.shards}
+    needed |= set() if candidate is None else {ref.path for ref in candidate.shards.values()}
+    removed = 0
+    for path in sorted(folder.glob("s*/*")):
+        if path.name.startswith("."):
+            if is_abandoned_staging(path):
+                shutil.rmtree(path)
+        elif path.relative_to(folder).as_posix() not in needed:
+            shutil.rmtree(path)
+            removed += 1
+    return removed
+
+
+def _tables(folder: Path, kept: list[ReleaseManifest], candidate: Candidate | None) -> list[Table]:
+    schemas = {"documents": DOCUMENTS, "units": UNITS, "duplicates": DUPLICATES, "quarantine": QUARANTINE}
+    tables = [Table(folder / f"{name}.lance", schema) for name, schema in {**schemas, "chunks": CHUNKS}.items()]
+    specs = {m.embedding.fingerprint: m.embedding for m in [*kept, *([candidate] if candidate else [])]}
+    tables += [Table(folder / f"embeddings-{name}.lance", embedding_schema(spec.dim)) for name, spec in specs.items()]
+    return [table for table in tables if table.path.exists()]
+
+
+def _needed_versions(table: Table, kept: list[ReleaseManifest], candidate: Candidate | None) -> set[int]:
+    """Give the versions of a table that a kept release or the candidate was made from."""
+    makers = [*kept, *([candidate] if candidate else [])]
+    name, _, fingerprint = table.path.stem.partition("-")
+    return {
+        maker.table_versions[name]
+        for maker in makers
+        if name in maker.table_versions and fingerprint in ("", maker.embedding.fingerprint)
+    }
+
+
+def _clean_table(table: Table, needed: set[int], settings: MaintenanceSettings) -> int:
+    table.prepare()
+    for version in needed:
+        if table.holds_version(version):
+            table.set_tag(f"{_KEPT}{version}", version)
+    for name, version in table.tags().items():
+        if name.startswith(_KEPT) and version not in needed:
+            table.clear_tags(name)
+    table.compact(settings.rows_per_fragment)
+    versions = len(lance.dataset(table.uri).versions())
+    # Versions with a tag stay whatever their age; files of killed tasks go once they are old enough.
+    lance.dataset(table.uri).cleanup_old_versions(
+        timedelta(days=settings.retention_days), error_if_tagged_old_versions=False
+    )
+    return versions - len(lance.dataset(table.uri).versions())
+
+
+def _unused_embeddings(
+    folder: Path, kept: list[ReleaseManifest], candidate: Candidate | None, settings: MaintenanceSettings
+) -> list[Path]:
+    used = {manifest.embedding.fingerprint for manifest in kept}
+    used |= set() if candidate is None else {candidate.embedding.fingerprint}
+    oldest = time.time() - settings.retention_days * 86400
+    return [
+        path
+        for path in folder.glob("embeddings-*.lance")
+        if path.stem.partition("-")[2] not in used and path.stat().st_mtime < oldest
+    ]

@@ -1,0 +1,152 @@
+"""Fill a Qdrant Edge shard: from nothing, or from an earlier shard and what changed since."""
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from qdrant_edge import (
+    Bm25,
+    Distance,
+    EdgeConfig,
+    EdgeShard,
+    EdgeSparseVectorParams,
+    EdgeVectorParams,
+    HnswIndexConfig,
+    PayloadSchemaType,
+    Point,
+    ScalarQuantizationConfig,
+    ScalarType,
+    SparseVector,
+    UpdateOperation,
+)
+
+from forebay.chunks import embedded_text
+from forebay.embedding.spec import EmbeddingSpec
+from forebay.errors import IndexBuildError
+from forebay.settings import IndexSettings
+from forebay.store.bm25 import DocumentFrequencies, bm25_model
+from forebay.store.contract import ShardBase
+from forebay.store.shard_files import SEAL
+
+__all__ = ["DENSE", "FREQUENCIES", "SPARSE", "fill_shard"]
+
+DENSE = "dense"
+"""Name of the embedding in a shard."""
+SPARSE = "bm25"
+"""Name of the term weights in a shard."""
+FREQUENCIES = "frequencies.npz"
+"""File of a shard's document frequencies."""
+
+_UPSERT_ROWS = 512
+_PAYLOAD = (
+    "doc_id",
+    "title",
+    "text",
+    "uri",
+    "source",
+    "format",
+    "language",
+    "heading_path",
+    "page",
+    "start_char",
+    "end_char",
+    "text_hash",
+)
+_INDEXED = ("doc_id", "source", "format", "language")
+_NORM_TOLERANCE = 1e-3
+
+
+def fill_shard(
+    folder: Path,
+    root: Path,
+    spec: EmbeddingSpec,
+    settings: IndexSettings,
+    batches: Iterable[pa.RecordBatch],
+    base: ShardBase | None,
+) -> int:
+    """Write a shard into an empty folder and close it.
+
+    Returns:
+        The chunks it should hold.
+
+    Raises:
+        IndexBuildError: a row has no proper vector.
+    """
+    parts: list[DocumentFrequencies] = []
+    if base is None:
+        shard = EdgeShard.create(str(folder), _config(spec, settings))
+        for name in _INDEXED:
+            shard.update(UpdateOperation.create_field_index(name, PayloadSchemaType.Keyword))
+    else:
+        shutil.copytree(root / base.ref.path, folder, ignore=shutil.ignore_patterns(SEAL), dirs_exist_ok=True)
+        shard = EdgeShard.load(str(folder))
+    try:
+        if base is not None:
+            parts.append(_without(shard, DocumentFrequencies.load(folder / FREQUENCIES), base.removed))
+        bm25 = bm25_model(settings)
+        for batch in batches:
+            for start in range(0, batch.num_rows, _UPSERT_ROWS):
+                points, sparse = _points(_rows(batch.slice(start, _UPSERT_ROWS), spec.dim), bm25)
+                shard.update(UpdateOperation.upsert_points(points))
+                parts.append(DocumentFrequencies.count(sparse))
+        shard.optimize()
+        shard.flush()
+    finally:
+        shard.close()
+    frequencies = DocumentFrequencies.merge(parts)
+    frequencies.save(folder / FREQUENCIES)
+    return frequencies.n_chunks
+
+
+def _without(shard: EdgeShard, frequencies: DocumentFrequencies, removed: list[str]) -> DocumentFrequencies:
+    """Delete chunks from a shard and their terms from its frequencies."""
+    for start in range(0, len(removed), _UPSERT_ROWS):
+        part: list[Any] = removed[start : start + _UPSERT_ROWS]
+        records = shard.retrieve(part, with_payload=False, with_vector=[SPARSE])
+        terms = [_terms(record.vector) for record in records]
+        frequencies = frequencies.minus(DocumentFrequencies.count(terms))
+        shard.update(UpdateOperation.delete_points(part))
+    return frequencies
+
+
+def _terms(vector: Any) -> SparseVector:
+    # A chunk of stop words only has no terms, and then no sparse vector.
+    return vector.get(SPARSE) or SparseVector([], [])
+
+
+def _config(spec: EmbeddingSpec, settings: IndexSettings) -> EdgeConfig:
+    quantization = ScalarQuantizationConfig(ScalarType.Int8) if settings.quantization == "int8" else None
+    return EdgeConfig(
+        vectors={DENSE: EdgeVectorParams(spec.dim, Distance.Cosine, quantization_config=quantization)},
+        sparse_vectors={SPARSE: EdgeSparseVectorParams()},
+        hnsw_config=HnswIndexConfig(settings.hnsw_m, settings.hnsw_ef_construct, full_scan_threshold=10_000),
+        wal_enabled=False,
+    )
+
+
+def _rows(batch: pa.RecordBatch, dim: int) -> Iterable[tuple[dict[str, Any], list[float]]]:
+    column = batch.column("vector")
+    vectors = np.asarray(column.flatten(), dtype=np.float32)
+    if column.null_count or vectors.size != batch.num_rows * dim:
+        raise IndexBuildError(f"chunks without a vector of dimension {dim} can't be indexed; embed them first.")
+    vectors = vectors.reshape(batch.num_rows, dim)
+    if not np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=_NORM_TOLERANCE):
+        raise IndexBuildError("a vector is not a finite unit vector; the embeddings table is damaged.")
+    rows = batch.drop_columns(["vector"]).to_pylist()
+    return zip(rows, vectors.tolist(), strict=True)
+
+
+def _points(rows: Iterable[tuple[dict[str, Any], list[float]]], bm25: Bm25) -> tuple[list[Point], list[SparseVector]]:
+    points: list[Point] = []
+    sparse: list[SparseVector] = []
+    for row, vector in rows:
+        terms = bm25.embed_document(embedded_text(row["title"], row["heading_path"], row["text"]))
+        payload = {name: row[name] for name in _PAYLOAD}
+        payload |= {name: json.loads(row[name]) for name in ("metadata", "locations")}
+        points.append(Point(row["chunk_id"], {DENSE: vector, SPARSE: terms}, payload))
+        sparse.append(terms)
+    return points, sparse
