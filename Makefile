@@ -8,7 +8,7 @@ CORPUS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo serve dagster test check bench-quality bench-retrieval quantize clean
+.PHONY: help setup lock demo serve dagster test check bench-quality bench-retrieval bench-ingest bench-incremental bench-kills bench-kafka sizing quantize clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -44,6 +44,21 @@ bench-quality: setup ## nDCG@10 and recall@100 on the sample corpus
 
 bench-retrieval: setup ## Latency and throughput of retrieval
 	@$(BIN)/python benchmarks/retrieval_latency.py
+
+bench-ingest: setup ## Parse, chunk and check 20,000 and 200,000 documents (about 10 minutes)
+	@$(BIN)/python benchmarks/ingest.py
+
+bench-incremental: setup ## What 1% of changes, and 1,000 deletions, cost against a full run (about 20 minutes)
+	@$(BIN)/python benchmarks/incremental.py
+
+bench-kills: setup ## SIGKILL at 20 random moments, then resume (about 40 minutes)
+	@$(BIN)/python benchmarks/kill_resume.py
+
+bench-kafka: setup ## 50,000 messages while broker and consumer are killed
+	@$(BIN)/python benchmarks/kafka_exactly_once.py
+
+sizing: setup ## What 100 million documents need, from measured rates
+	@$(BIN)/python benchmarks/sizing.py
 
 quantize: setup ## Make and check the AWQ checkpoint of the generation model (minutes)
 	@$(PYTHON) scripts/setup.py --quantize

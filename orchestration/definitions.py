@@ -2,13 +2,24 @@
 
 import dagster as dg
 
-from orchestration.defs import automation, chunks, documents, embeddings, index, models, release
-from orchestration.resources import pipes_resources
+from orchestration.defs import (
+    automation,
+    chunks,
+    documents,
+    embeddings,
+    index,
+    maintenance,
+    models,
+    release,
+    report,
+    sensors,
+)
+from orchestration.resources import resources
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([documents, chunks, embeddings, index, release, models]),
-    jobs=automation.JOBS,
-    schedules=automation.SCHEDULES,
-    sensors=automation.SENSORS,
-    resources=pipes_resources(),
+    assets=dg.load_assets_from_modules([documents, chunks, embeddings, index, release, report, models, maintenance]),
+    jobs=[*automation.JOBS, *maintenance.JOBS],
+    schedules=[*automation.SCHEDULES, *maintenance.SCHEDULES],
+    sensors=sensors.SENSORS,
+    resources=resources(),
 )

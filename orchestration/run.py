@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,10 @@ from rich.table import Table
 from forebay.dagster_home import prepare_dagster_home
 from forebay.releases import ReleaseRegistry
 from forebay.settings import PathSettings
+from orchestration.abandoned_runs import WORKER_TAG, end_abandoned_runs, this_worker
 from orchestration.defs.automation import ALL_SHARDS, INGEST_JOB
+from orchestration.resources import INTERACTIVE_TAG
+from orchestration.sources import absolute_sources
 
 __all__ = ["main", "run_ingest"]
 
@@ -31,12 +34,19 @@ _POLL_S = 0.5
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; gives its exit status."""
     parser = argparse.ArgumentParser(prog="forebay ingest", description=__doc__)
-    parser.add_argument("--source", type=Path, required=True, help="folder of the documents")
+    parser.add_argument(
+        "--source",
+        action="append",
+        required=True,
+        dest="sources",
+        metavar="SOURCE",
+        help="folder, file or address of documents; may be given several times",
+    )
     options = parser.parse_args(arguments)
     paths = PathSettings()
     log = paths.data.absolute() / "logs" / f"ingest-{time.strftime('%Y%m%d-%H%M%S')}.log"
     with _quiet(log) as console:
-        succeeded = run_ingest(options.source, paths, console)
+        succeeded = run_ingest(options.sources, paths, console)
         if not succeeded:
             console.print(f"[red]the run failed; the current release stays as it was.[/red] Log: {log}")
             return 1
@@ -63,24 +73,25 @@ def _quiet(log: Path) -> Generator[Console]:
         os.dup2(screen.fileno(), 2)
 
 
-def run_ingest(source: Path, paths: PathSettings, console: Console) -> bool:
+def run_ingest(sources: Sequence[str], paths: PathSettings, console: Console) -> bool:
     """Run the ingest job over all shards and report whether it succeeded."""
     # Imported here: Dagster's definitions read the settings at import.
     from orchestration.definitions import defs
 
     warnings.simplefilter("ignore")
     os.environ["DAGSTER_HOME"] = str(prepare_dagster_home(paths))
-    source_config = {"config": {"source": str(source.absolute())}}
+    source_config = {"config": {"sources": absolute_sources(sources)}}
     job = defs.resolve_job_def(INGEST_JOB)
     run_id = str(uuid.uuid4())
     with dg.DagsterInstance.get() as instance:
+        end_abandoned_runs(instance)
         watcher = _Watcher(instance, run_id, console)
         with watcher:
             result = job.execute_in_process(
                 instance=instance,
                 run_id=run_id,
                 raise_on_error=False,
-                tags=ALL_SHARDS,
+                tags={**ALL_SHARDS, INTERACTIVE_TAG: "true", WORKER_TAG: this_worker()},
                 run_config={
                     "ops": {"documents": source_config, "golden_questions": source_config},
                     "loggers": {"console": {"config": {"log_level": "INFO"}}},

@@ -1,16 +1,24 @@
-"""Jobs, the nightly schedule and the folder sensor."""
+"""Jobs, their priorities, and the nightly schedule."""
 
 import dagster as dg
 
-from forebay.errors import ConfigurationError
 from forebay.settings import CorpusSettings
-from forebay.sources import source_fingerprint
 from orchestration.resources import SHARDS
 
-__all__ = ["ALL_SHARDS", "INGEST_JOB", "JOBS", "SCHEDULES", "SENSORS"]
+__all__ = ["ALL_SHARDS", "BACKFILL_JOB", "INCREMENTAL", "INGEST_JOB", "INTERACTIVE", "JOBS", "SCHEDULES", "ingest_job"]
 
 INGEST_JOB = "ingest_job"
 """Name of the job from documents to release."""
+BACKFILL_JOB = "backfill_job"
+"""Name of the job that makes the tables behind the documents again."""
+
+# Runs that wait start by priority; runs of one kind of work start one after the other (see `forebay.dagster_home`).
+INTERACTIVE = {"dagster/priority": "10"}
+"""Tags of runs that somebody waits for: jobs started by hand."""
+INCREMENTAL = {"dagster/priority": "0"}
+"""Tags of runs that schedules and sensors start."""
+BACKFILL = {"dagster/priority": "-10", "forebay/work": "backfill"}
+"""Tags of runs that make old data again."""
 
 _KEYS = SHARDS.get_partition_keys()
 ALL_SHARDS = {
@@ -22,10 +30,18 @@ ALL_SHARDS = {
 ingest_job = dg.define_asset_job(
     INGEST_JOB,
     selection=dg.AssetSelection.groups("corpus", "release"),
-    description="From the source's documents to the current release; does only what changed.",
+    description="From the sources' documents to the current release; does only what changed.",
     # Each heavy step is a process of its own already.
     executor_def=dg.in_process_executor,
-    tags=ALL_SHARDS,
+    tags={**ALL_SHARDS, **INTERACTIVE, "forebay/work": "ingest"},
+)
+
+backfill_job = dg.define_asset_job(
+    BACKFILL_JOB,
+    selection=dg.AssetSelection.assets("chunks", "embeddings", "index_shards"),
+    description="Make the tables behind the documents again for a range of shards; everything else goes before it.",
+    executor_def=dg.in_process_executor,
+    tags=BACKFILL,
 )
 
 quantize_generator_job = dg.define_asset_job(
@@ -33,36 +49,18 @@ quantize_generator_job = dg.define_asset_job(
     selection=dg.AssetSelection.groups("models"),
     description="Make, check and offer the AWQ checkpoint of the generator.",
     executor_def=dg.in_process_executor,
+    tags=INTERACTIVE,
 )
 
-JOBS = [ingest_job, quantize_generator_job]
+JOBS = [ingest_job, backfill_job, quantize_generator_job]
 
 
 @dg.schedule(job=ingest_job, cron_schedule="0 2 * * *", execution_timezone="UTC")
 def ingest_nightly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Ingest the configured source every night."""
-    source = CorpusSettings().source
-    if source is None:
-        return dg.SkipReason("no source is configured; set FOREBAY_CORPUS_SOURCE to the folder of documents.")
-    return dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y-%m-%d}", tags=ALL_SHARDS)
-
-
-@dg.sensor(job=ingest_job, minimum_interval_seconds=60)
-def source_folder_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Ingest the configured source when a file of it was added, changed or removed."""
-    source = CorpusSettings().source
-    if source is None:
-        return dg.SkipReason("no source is configured; set FOREBAY_CORPUS_SOURCE to the folder of documents.")
-    try:
-        seen = source_fingerprint(source)
-    except ConfigurationError as exc:
-        return dg.SkipReason(str(exc))
-    if seen == context.cursor:
-        return dg.SkipReason(f"nothing changed in {source}")
-    # The evaluation's time is in the key: a run key is never used twice, but a folder may change back.
-    request = dg.RunRequest(run_key=f"{seen}-{context.last_tick_completion_time}", tags=ALL_SHARDS)
-    return dg.SensorResult(run_requests=[request], cursor=seen)
+    """Ingest the configured sources every night."""
+    if not CorpusSettings().sources:
+        return dg.SkipReason("no source is configured; set FOREBAY_CORPUS_SOURCES to folders or addresses.")
+    return dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y-%m-%d}", tags={**ALL_SHARDS, **INCREMENTAL})
 
 
 SCHEDULES = [ingest_nightly_schedule]
-SENSORS = [source_folder_sensor]

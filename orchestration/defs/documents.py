@@ -1,14 +1,18 @@
-"""The document table and the golden questions of its source."""
+"""The document table and the golden questions of its sources."""
 
 import shutil
-from pathlib import Path
+from collections.abc import Iterator
 
 import dagster as dg
+from pydantic import Field
 
 from forebay.errors import ConfigurationError
 from forebay.golden import GoldenQuestions
-from forebay.settings import CorpusSettings, PathSettings
-from orchestration.resources import SHARDS, SINGLE_RUN, launch_job
+from forebay.settings import CorpusSettings, DuplicateSettings, PathSettings
+from orchestration.code_versions import documents_version
+from orchestration.launching import JobLauncher
+from orchestration.resources import SHARDS, SINGLE_RUN, SPARK_POOL, launch_job
+from orchestration.sources import absolute_sources, local_folders
 from quality.suites.documents import DOCUMENT_CHECKS
 
 __all__ = ["SourceConfig", "documents", "golden_questions"]
@@ -17,50 +21,59 @@ __all__ = ["SourceConfig", "documents", "golden_questions"]
 class SourceConfig(dg.Config):
     """What to ingest."""
 
-    source: str = ""
-    """Folder of the documents; empty for the setting FOREBAY_CORPUS_SOURCE."""
+    sources: list[str] = Field(default=[])
+    """Folders, files or addresses of documents; empty for the setting FOREBAY_CORPUS_SOURCES."""
 
-    def folder(self) -> Path:
-        """Give the folder.
+    def names(self) -> list[str]:
+        """Give the sources; paths are absolute.
 
         Raises:
             ConfigurationError: none is given.
         """
-        configured = self.source or CorpusSettings().source
+        configured = absolute_sources(self.sources or CorpusSettings().sources)
         if not configured:
             raise ConfigurationError(
-                "no source is given; set FOREBAY_CORPUS_SOURCE, or `source` in the launchpad, to a folder."
+                "no source is given; set FOREBAY_CORPUS_SOURCES, or `sources` in the launchpad, to folders or "
+                "addresses."
             )
-        return Path(configured).absolute()
+        return configured
 
 
 @dg.asset(
     partitions_def=SHARDS,
     backfill_policy=SINGLE_RUN,
+    code_version=documents_version(CorpusSettings(), DuplicateSettings()),
+    pool=SPARK_POOL,
     kinds={"spark", "lance"},
     group_name="corpus",
     check_specs=[dg.AssetCheckSpec(name, asset="documents", blocking=True) for name in DOCUMENT_CHECKS],
 )
 def documents(
-    context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient, config: SourceConfig
-) -> dg.MaterializeResult:
-    """Documents of the source, parsed and compared with the table by content hash; rejects go to quarantine."""
-    extras = {"source": str(config.folder())}
-    return launch_job(context, pipes, "spark_jobs.parse_documents.main", checks=DOCUMENT_CHECKS, extras=extras)
+    context: dg.AssetExecutionContext, launcher: dg.ResourceParam[JobLauncher], config: SourceConfig
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+    """Documents of the sources, parsed and compared with the table by content hash; rejects go to quarantine."""
+    extras = {"sources": config.names()}
+    yield from launch_job(context, launcher, "spark_jobs.parse_documents.main", checks=DOCUMENT_CHECKS, extras=extras)
 
 
 @dg.asset(kinds={"python"}, group_name="corpus")
 def golden_questions(config: SourceConfig) -> dg.MaterializeResult:
-    """Questions and judgements beside the source's documents (`queries.jsonl`, `qrels.tsv`), if it has any."""
-    folder = config.folder()
-    queries, qrels = folder / "queries.jsonl", folder / "qrels.tsv"
-    if not queries.is_file() or not qrels.is_file():
-        return dg.MaterializeResult(metadata={"questions": 0, "note": f"{folder} has no golden questions"})
+    """Questions and judgements beside a local source's documents (`queries.jsonl`, `qrels.tsv`), if any has them."""
+    for folder in local_folders(config.names()):
+        queries, qrels = folder / "queries.jsonl", folder / "qrels.tsv"
+        if queries.is_file() and qrels.is_file():
+            break
+    else:
+        return dg.MaterializeResult(metadata={"questions": 0, "note": "no local source has golden questions"})
     golden = GoldenQuestions.load(queries, qrels)
     target = PathSettings().data.absolute() / "golden"
     target.mkdir(parents=True, exist_ok=True)
     for path in (queries, qrels):
         shutil.copyfile(path, target / path.name)
     return dg.MaterializeResult(
-        metadata={"questions": len(golden.queries), "judgements": sum(map(len, golden.qrels.values()))}
+        metadata={
+            "questions": len(golden.queries),
+            "judgements": sum(map(len, golden.qrels.values())),
+            "source": str(folder),
+        }
     )

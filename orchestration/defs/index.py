@@ -1,9 +1,14 @@
 """The index shards."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
+from forebay.settings import IndexSettings
+from orchestration.code_versions import index_version
 from orchestration.defs.embeddings import embeddings
-from orchestration.resources import SHARDS, SINGLE_RUN, launch_job
+from orchestration.launching import JobLauncher
+from orchestration.resources import SHARDS, SINGLE_RUN, SPARK_POOL, launch_job
 
 __all__ = ["INDEX_CHECKS", "index_shards"]
 
@@ -15,10 +20,14 @@ INDEX_CHECKS = ("shards_hold_every_chunk",)
     deps=[embeddings],
     partitions_def=SHARDS,
     backfill_policy=SINGLE_RUN,
+    code_version=index_version(IndexSettings()),
+    pool=SPARK_POOL,
     kinds={"spark", "qdrant"},
     group_name="release",
     check_specs=[dg.AssetCheckSpec(name, asset="index_shards", blocking=True) for name in INDEX_CHECKS],
 )
-def index_shards(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> dg.MaterializeResult:
+def index_shards(
+    context: dg.AssetExecutionContext, launcher: dg.ResourceParam[JobLauncher]
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
     """Immutable Qdrant Edge shards; only those whose content changed are built."""
-    return launch_job(context, pipes, "spark_jobs.load_index.main", checks=INDEX_CHECKS)
+    yield from launch_job(context, launcher, "spark_jobs.load_index.main", checks=INDEX_CHECKS)

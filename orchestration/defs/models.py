@@ -7,6 +7,7 @@ import dagster as dg
 
 from forebay.generation_models import ensure_base_checkpoint, quantization_extras, quantization_python
 from forebay.settings import CorpusSettings, GeneratorSettings, PathSettings
+from orchestration.sources import local_folders
 
 __all__ = ["AWQ_CHECK", "QuantizeConfig", "generator_awq_checkpoint", "generator_checkpoint"]
 
@@ -20,12 +21,14 @@ class QuantizeConfig(dg.Config):
     """What the quantization looks at."""
 
     calibration: str = ""
-    """Texts to calibrate with, a JSONL file or a folder; empty for the corpus's source, else the sample."""
+    """Texts to calibrate with, a JSONL file or a folder; empty for the corpus's first local folder, else the sample."""
 
     def path(self) -> Path:
         """Give the texts."""
-        source = self.calibration or CorpusSettings().source or _ROOT / "samples" / "cranfield" / "corpus.jsonl"
-        return Path(source).absolute()
+        if self.calibration:
+            return Path(self.calibration).absolute()
+        folders = local_folders(CorpusSettings().sources)
+        return folders[0] if folders else _ROOT / "samples" / "cranfield" / "corpus.jsonl"
 
 
 @dg.asset(kinds={"python", "torch"}, group_name="models")

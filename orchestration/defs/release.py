@@ -2,7 +2,9 @@
 
 import base64
 import io
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 
 import dagster as dg
 
@@ -20,6 +22,9 @@ from orchestration.defs.index import index_shards
 from quality.retrieval import evaluate
 
 __all__ = ["evaluation", "release"]
+
+_DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26))
+"""A night's run is late after 26 hours, and missing after 36."""
 
 
 def _candidate_manifest(paths: PathSettings) -> ReleaseManifest:
@@ -71,6 +76,7 @@ def _evaluate(manifest: ReleaseManifest, paths: PathSettings, registry: ReleaseR
 )
 def evaluation(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
     """Retrieval quality of the candidate on the golden questions, and the comparison with the current release."""
+    began = time.monotonic()
     paths, settings = PathSettings(), ReleaseSettings()
     registry = ReleaseRegistry(paths.releases)
     manifest = _candidate_manifest(paths)
@@ -84,6 +90,7 @@ def evaluation(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResu
         metadata={
             "release_id": manifest.release_id,
             "questions": measured.questions,
+            "seconds": round(time.monotonic() - began, 2),
             **{name: value for name, value in figures.items() if value is not None},
             "history": dg.MetadataValue.md(_history(registry)),
         },
@@ -121,9 +128,10 @@ def _history(registry: ReleaseRegistry) -> str:
     return f"![quality by release](data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()})"
 
 
-@dg.asset(deps=[evaluation], kinds={"python"}, group_name="release")
+@dg.asset(deps=[evaluation], kinds={"python"}, group_name="release", freshness_policy=_DAILY)
 def release(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """The current release: the candidate, after it passed its checks, by one atomic move of the pointer."""
+    began = time.monotonic()
     paths = PathSettings()
     registry = ReleaseRegistry(paths.releases)
     manifest = registry.load(_candidate_manifest(paths).release_id)
@@ -142,5 +150,6 @@ def release(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
             "dagster/row_count": manifest.chunks,
             "bytes": sum(ref.bytes for ref in manifest.shards),
             "embedding": manifest.embedding.model_dump(),
+            "seconds": round(time.monotonic() - began, 2),
         }
     )
