@@ -1,0 +1,109 @@
+import os
+import time
+from datetime import UTC, datetime, timedelta
+
+import lance
+import pyarrow as pa
+import pytest
+
+from forebay.candidates import Candidate
+from forebay.documents import QUARANTINE
+from forebay.maintenance import maintain
+from forebay.releases import ReleaseRegistry
+from forebay.settings import MaintenanceSettings, PathSettings
+from forebay.tables import quarantine_table
+from forebay.testing import HashEmbedder
+from tests.releases import build_release
+
+_NOW = MaintenanceSettings(retention_days=0)
+
+
+@pytest.fixture
+def paths(tmp_path):
+    return PathSettings(data=tmp_path)
+
+
+def _reject(number):
+    row = {name: f"{name} {number}" for name in QUARANTINE.names}
+    return pa.Table.from_pylist([row], QUARANTINE)
+
+
+def _filled(paths, versions=6):
+    table = quarantine_table(paths.tables)
+    table.prepare("run")
+    for number in range(versions):
+        table.append(_reject(number))
+        table.publish()
+    return table
+
+
+def test_small_files_are_joined_and_old_versions_go(paths):
+    table = _filled(paths)
+    table.set_tag("done", table.published_version())
+    report = maintain(paths, _NOW)
+    assert report.versions_removed >= 6
+    dataset = lance.dataset(table.uri)
+    assert len(dataset.get_fragments()) == 1
+    assert table.published().count_rows() == 6
+    assert table.tag("done") == table.published_version() == dataset.version
+
+
+def test_within_the_retention_everything_can_still_be_read(paths):
+    table = _filled(paths)
+    before = [entry["version"] for entry in lance.dataset(table.uri).versions()]
+    maintain(paths, MaintenanceSettings(retention_days=1))
+    assert set(before) <= {entry["version"] for entry in lance.dataset(table.uri).versions()}
+
+
+def test_what_was_not_published_is_undone_first(paths):
+    table = _filled(paths)
+    table.append(_reject("lost"))
+    maintain(paths, _NOW)
+    assert table.newest().count_rows() == table.published().count_rows() == 6
+
+
+def test_live_releases_and_what_they_were_made_from_stay(paths):
+    registry, embedder = ReleaseRegistry(paths.releases), HashEmbedder()
+    table = _filled(paths)
+    made_from = table.published_version() - 3
+    old = datetime.now(UTC) - timedelta(days=30)
+    manifests = []
+    for number in range(3):
+        documents = [(f"d{number}-{n}", "t", f"text {number} {n}", {}) for n in range(4)]
+        manifest = build_release(paths.shards, documents, embedder)
+        versions = {"quarantine": made_from}
+        manifests.append(registry.save(manifest.model_copy(update={"created_at": old, "table_versions": versions})))
+        registry.promote(manifest.release_id)
+    report = maintain(paths, _NOW)
+    assert report.releases_removed == 1
+    assert {m.release_id for m in registry.list()} == {m.release_id for m in manifests[1:]}
+    assert report.shards_removed == len(manifests[0].shards)
+    for manifest in manifests[1:]:
+        assert all((paths.shards / ref.path).is_dir() for ref in manifest.shards)
+    assert table.holds_version(made_from)
+    assert registry.rollback() == manifests[1].release_id
+
+
+def test_a_candidates_shards_stay_and_abandoned_builds_go(paths):
+    manifest = build_release(paths.shards, [("d", "t", "text", {})], HashEmbedder(), shards=1)
+    refs = {ref.number: ref for ref in manifest.shards}
+    Candidate(embedding=manifest.embedding, index=manifest.index, shards=refs, table_versions={}).save(paths.shards)
+    abandoned = paths.shards / "s000" / ".building-abc-999999999-xyz"
+    running = paths.shards / "s000" / f".building-abc-{os.getpid()}-xyz"
+    for folder in (abandoned, running):
+        folder.mkdir()
+    maintain(paths, _NOW)
+    assert (paths.shards / refs[0].path).is_dir()
+    assert not abandoned.exists()
+    assert running.exists()
+
+
+def test_embeddings_of_a_model_that_nothing_uses_go_once_they_are_old(paths):
+    unused = paths.tables / "embeddings-0123456789ab.lance"
+    unused.mkdir(parents=True)
+    maintain(paths, MaintenanceSettings(retention_days=1))
+    assert unused.exists()
+    week_ago = time.time() - 7 * 86400
+    os.utime(unused, (week_ago, week_ago))
+    maintain(paths, MaintenanceSettings(retention_days=1))
+    assert not unused.exists()
