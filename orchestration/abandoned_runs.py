@@ -18,10 +18,13 @@ WORKER_TAG = "forebay/worker"
 _CLOCK_S = 5.0
 
 
-def this_worker() -> str:
-    """Name this process so that no other one, on any machine, has the same name: machine, number, start."""
+def this_worker(run_id: str) -> str:
+    """Name this process as the one that works on a run: the run, and the process's machine, number and start.
+
+    The run's id is there because a run that is tried again takes over the tags of the one before.
+    """
     pid = os.getpid()
-    return f"{socket.gethostname()}/{pid}/{psutil.Process(pid).create_time():.0f}"
+    return f"{run_id}/{socket.gethostname()}/{pid}/{psutil.Process(pid).create_time():.0f}"
 
 
 def end_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
@@ -32,8 +35,8 @@ def end_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
     in_progress = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     ended: list[str] = []
     for run in instance.get_runs(dg.RunsFilter(statuses=in_progress)):
-        worker = run.tags.get(WORKER_TAG)
-        if worker is not None and _is_gone(worker):
+        run_id, _, worker = run.tags.get(WORKER_TAG, "").partition("/")
+        if run_id == run.run_id and _is_gone(worker):
             instance.report_run_failed(run, f"the process that worked on this run ({worker}) is gone.")
             ended.append(run.run_id)
     return ended

@@ -73,7 +73,7 @@ def launch_job(
     """
     # Pipes gives a range run no partitions of its own.
     orders = {"partition_keys": list(context.partition_keys), "n_shards": len(SHARDS.get_partition_keys())}
-    context.instance.add_run_tags(context.run.run_id, {WORKER_TAG: this_worker()})
+    context.instance.add_run_tags(context.run.run_id, {WORKER_TAG: this_worker(context.run.run_id)})
     if is_locked(PathSettings().data.absolute()):
         context.log.info("waiting for another job to end")
     try:

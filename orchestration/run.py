@@ -91,7 +91,7 @@ def run_ingest(sources: Sequence[str], paths: PathSettings, console: Console) ->
                 instance=instance,
                 run_id=run_id,
                 raise_on_error=False,
-                tags={**ALL_SHARDS, INTERACTIVE_TAG: "true", WORKER_TAG: this_worker()},
+                tags={**ALL_SHARDS, INTERACTIVE_TAG: "true", WORKER_TAG: this_worker(run_id)},
                 run_config={
                     "ops": {"documents": source_config, "golden_questions": source_config},
                     "loggers": {"console": {"config": {"log_level": "INFO"}}},

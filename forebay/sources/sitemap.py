@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 import httpx
 
@@ -73,12 +74,15 @@ class SitemapSource:
         return self._name
 
     def changes(self, cursor: str | None = None) -> Changes:
-        """List the pages; the cursor is a hash of them, and a new one each time where a page has no `lastmod`.
+        """List the pages; the cursor is a hash of them, and a new one every day where a page has no `lastmod`.
+
+        Such a page is read at every run; a run every minute would be a burden on its server.
 
         Raises:
             ConfigurationError: the sitemap or robots.txt can't be read, or is too large.
         """
         listing = secrets.token_hex(8)
+        pages = list_pages(self._guard(), str(self._url), self._settings)
         units = [
             ReadUnit(
                 uri=page.url,
@@ -86,9 +90,10 @@ class SitemapSource:
                 version=printable(page.lastmod[:64].encode()) or f"listing-{listing}",
                 address=page.url.encode(),
             )
-            for page in list_pages(self._guard(), str(self._url), self._settings)
+            for page in pages
         ]
-        return Changes(units, content_hash(*(part for unit in units for part in (unit.uri, unit.version))))
+        today = datetime.now(UTC).date().isoformat()
+        return Changes(units, content_hash(*(part for page in pages for part in (page.url, page.lastmod or today))))
 
     def read(self, unit: ReadUnit, max_bytes: int) -> Iterator[Record | Rejected]:
         """Get a page.

@@ -88,7 +88,7 @@ def test_each_partition_shows_its_own_rows(run):
     # All shards' numbers at every one of them would be their square.
     assert not any("rows_per_shard" in metadata for metadata in shown.values())
     assert verdicts(result) == {"rows_are_there": True, "rows_are_unique": True}
-    assert instance.get_run_by_id(result.run_id).tags[WORKER_TAG] == this_worker()
+    assert instance.get_run_by_id(result.run_id).tags[WORKER_TAG] == this_worker(result.run_id)
 
 
 def test_a_job_without_numbers_per_shard_is_as_good(run):
