@@ -86,7 +86,7 @@ def spark_conf(settings: LaunchSettings) -> dict[str, str]:
     """
     return {
         "spark.driver.host": "$(POD_IP)",
-        # Since Spark 4.1 executors are told this one (spark.kubernetes.executor.useDriverPodIP), so it can't be 0.0.0.0.
+        # Executors are told this one since Spark 4.1 (spark.kubernetes.executor.useDriverPodIP), so not 0.0.0.0.
         "spark.driver.bindAddress": "$(POD_IP)",
         "spark.driver.port": str(_DRIVER_PORT),
         "spark.blockManager.port": str(_BLOCK_PORT),

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from pyspark.sql import SparkSession
@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 from forebay.settings import PathSettings, SparkSettings
 from spark_jobs.class_archive import archive_file
 from spark_jobs.lance_source import LanceDataSource
+from spark_jobs.preloading import PRELOAD_VARIABLE
 
 __all__ = ["spark_session"]
 
@@ -19,12 +20,21 @@ _QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Djava.net.preferIPv4Stac
 
 @contextmanager
 def spark_session(
-    name: str, settings: SparkSettings, paths: PathSettings, *, jvm_options: str = ""
+    name: str, settings: SparkSettings, paths: PathSettings, *, preload: Sequence[str] = (), jvm_options: str = ""
 ) -> Generator[SparkSession]:
-    """Start a session and stop it afterwards; `jvm_options` are for a local driver."""
+    """Start a session and stop it afterwards.
+
+    Args:
+        name: Name of the job.
+        settings: Master, memory, further configuration.
+        paths: Where a local session keeps its scratch files.
+        preload: Modules that the job's tasks need; imported once, before Python workers are forked.
+        jvm_options: More options of a local driver's Java.
+    """
     # Workers otherwise run whatever `python3` is on the PATH.
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ[PRELOAD_VARIABLE] = ",".join(preload)
     if settings.master.startswith("local"):
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     builder = (
@@ -33,6 +43,7 @@ def spark_session(
         .config("spark.driver.memory", settings.driver_memory)
         .config("spark.driver.bindAddress", "127.0.0.1" if settings.master.startswith("local") else "0.0.0.0")
         .config("spark.python.daemon.module", "spark_jobs.worker_daemon")
+        .config(f"spark.executorEnv.{PRELOAD_VARIABLE}", ",".join(preload))
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.log.level", "ERROR")

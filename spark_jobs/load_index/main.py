@@ -28,6 +28,8 @@ from spark_jobs.session import spark_session
 
 __all__ = ["INDEX_CHECKS", "load_index"]
 
+_PRELOAD = ("spark_jobs.load_index.transforms",)
+
 INDEX_CHECKS = ("shards_hold_every_chunk",)
 """Names of the checks that this job reports."""
 
@@ -57,7 +59,7 @@ def load_index(orders: JobOrders, report: Reporter) -> None:
         report.started()
         report.progress("nothing changed")
     else:
-        with spark_session("load_index", SparkSettings(), paths) as spark:
+        with spark_session("load_index", SparkSettings(), paths, preload=_PRELOAD) as spark:
             report.started()
             job = _IndexJob(spark, chunks, embeddings, known, orders, store, paths)
             refs, built = job.build(spec, settings, previous, report)

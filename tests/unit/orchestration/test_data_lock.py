@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -8,84 +9,107 @@ import pytest
 from orchestration.data_lock import data_lock, is_locked, locked_command
 
 JOB = """
-import sys, time, pathlib
-print("began", flush=True)
-time.sleep(float(pathlib.Path("seconds").read_text()))
+import os, pathlib, time
+name = os.environ["NAME"]
+pathlib.Path(name + ".began").touch()
+while not pathlib.Path(name + ".end").exists():
+    time.sleep(0.02)
 """
 
 
+class Jobs:
+    """Starts jobs that say when they begin and wait to be told to end."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.processes = {}
+
+    def start(self, name, data="data", command=()):
+        environment = {**os.environ, "FOREBAY_DATA": str(self.folder / data), "NAME": name}
+        environment["PYTHONPATH"] = f"{self.folder}{os.pathsep}{os.getcwd()}"
+        command = [*command, *locked_command("lock_test_job")]
+        self.processes[name] = subprocess.Popen(command, cwd=self.folder, env=environment)
+        return self.processes[name]
+
+    def has_begun(self, name):
+        return (self.folder / f"{name}.began").exists()
+
+    def wait_for(self, name):
+        deadline = time.monotonic() + 60
+        while not self.has_begun(name):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def end(self, name):
+        (self.folder / f"{name}.end").touch()
+
+
 @pytest.fixture
-def start(tmp_path, monkeypatch):
-    """Give a function that starts a job on `tmp_path / "data"`; what it leaves running is killed."""
+def jobs(tmp_path):
     (tmp_path / "lock_test_job.py").write_text(JOB)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.getcwd()}")
-    started = []
-
-    def run(seconds, data="data"):
-        (tmp_path / "seconds").write_text(str(seconds))
-        process = subprocess.Popen(
-            locked_command("lock_test_job"),
-            cwd=tmp_path,
-            env={**os.environ, "FOREBAY_DATA": str(tmp_path / data)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
+    jobs = Jobs(tmp_path)
+    yield jobs
+    for name, process in jobs.processes.items():
+        jobs.end(name)
         process.kill()
         process.wait()
 
 
-def test_a_second_job_waits_for_the_first(start, tmp_path):
-    first = start(1.5)
-    assert first.stdout.readline() == "began\n"
+def test_a_second_job_waits_for_the_first(jobs, tmp_path):
+    first = jobs.start("first")
+    jobs.wait_for("first")
     assert is_locked(tmp_path / "data")
-    began = time.monotonic()
-    second = start(0)
-    assert second.stdout.readline() == "began\n"
-    assert time.monotonic() - began > 1
+    second = jobs.start("second")
+    time.sleep(1)
+    assert not jobs.has_begun("second")
+    jobs.end("first")
+    jobs.wait_for("second")
+    jobs.end("second")
     assert first.wait() == second.wait() == 0
     assert not is_locked(tmp_path / "data")
 
 
-def test_a_killed_job_leaves_nothing_behind(start, tmp_path):
-    job = start(600)
-    assert job.stdout.readline() == "began\n"
+def test_a_killed_job_leaves_nothing_behind(jobs, tmp_path):
+    job = jobs.start("killed")
+    jobs.wait_for("killed")
     job.kill()
     job.wait()
     assert not is_locked(tmp_path / "data")
 
 
-def test_a_job_whose_starter_was_killed_still_keeps_others_out(start, tmp_path):
+def test_a_job_whose_starter_was_killed_still_keeps_others_out(jobs, tmp_path):
     code = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:]); time.sleep(600)"
-    (tmp_path / "seconds").write_text("1.5")
-    command = [sys.executable, "-c", code, *locked_command("lock_test_job")]
-    environment = {**os.environ, "FOREBAY_DATA": str(tmp_path / "data")}
-    starter = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
-    assert starter.stdout.readline() == "began\n"
+    starter = jobs.start("orphan", command=[sys.executable, "-c", code])
+    jobs.wait_for("orphan")
     starter.kill()
     starter.wait()
     assert is_locked(tmp_path / "data")
-    assert start(0).wait() == 0
-    assert not is_locked(tmp_path / "data")
+    jobs.start("next")
+    jobs.end("orphan")
+    jobs.wait_for("next")
 
 
-def test_other_folders_are_free(start, tmp_path):
-    assert start(600, "a").stdout.readline() == "began\n"
+def test_other_folders_are_free(jobs, tmp_path):
+    jobs.start("a", data="a")
+    jobs.wait_for("a")
     assert not is_locked(tmp_path / "b")
+    jobs.start("b", data="b")
+    jobs.wait_for("b")
 
 
-def test_what_is_done_in_process_waits_too_and_says_so(start, tmp_path):
+def test_what_is_done_in_process_waits_too_and_says_so(jobs, tmp_path):
     waits = []
-    assert start(1.5).stdout.readline() == "began\n"
-    began = time.monotonic()
-    with data_lock(tmp_path / "data", lambda: waits.append("waiting")):
-        assert time.monotonic() - began > 1
+
+    def waiting():
+        waits.append("waiting")
+        threading.Timer(0.2, jobs.end, ["job"]).start()
+
+    job = jobs.start("job")
+    jobs.wait_for("job")
+    with data_lock(tmp_path / "data", waiting):
+        # The job has ended: nobody else could have freed the lock.
+        assert job.wait() == 0
         assert is_locked(tmp_path / "data")
-    assert waits == ["waiting"]
-    with data_lock(tmp_path / "data", lambda: waits.append("waiting")):
+    with data_lock(tmp_path / "data", waiting):
         pass
     assert waits == ["waiting"]
