@@ -37,7 +37,9 @@ def ingest(orders: JobOrders, report: Reporter) -> None:
         counts = {source.name: ingestion.write(source, plan, changes) for source, changes, plan in work}
         for name, count in counts.items():
             report.progress(f"{name}: {count}")
-        _deduplicate(spark, tables, duplicates, orders, report)
+        n_duplicates = _deduplicate(spark, tables, duplicates, orders)
+        told = ", ".join(f"{count} {name}" for name, count in _summed(counts).items())
+        report.progress(f"{told}, {n_duplicates} duplicates")
         # A stream must go on whatever it brings; its rejects are dead letters.
         judged = [counts[source.name] for source, changes, _ in work if changes.is_snapshot]
         outcomes = check_documents(
@@ -69,19 +71,17 @@ def _planned(source: Source, tables: DocumentTables, parser: str, report: Report
     return changes, plan
 
 
-def _deduplicate(
-    spark: SparkSession, tables: DocumentTables, settings: DuplicateSettings, orders: JobOrders, report: Reporter
-) -> None:
+def _deduplicate(spark: SparkSession, tables: DocumentTables, settings: DuplicateSettings, orders: JobOrders) -> int:
     if settings.scope == "off":
         tables.replace_duplicates(duplicates_of([], orders.run_id))
-        return
+        return 0
     keys = read_lance(spark, tables.documents.uri, columns=["doc_id", "source", "bands"])
     pairs = candidate_pairs(keys, settings).persist()
     texts: DataFrame = read_lance(spark, tables.documents.uri, columns=["doc_id", "text"])
     alike = similar_pairs(pairs, texts, settings) if pairs.count() else []
     found = duplicates_of(alike, orders.run_id)
     tables.replace_duplicates(found)
-    report.progress(f"{found.num_rows} documents are duplicates of others")
+    return found.num_rows
 
 
 def _summed(counts: dict[str, SourceCounts]) -> dict[str, int]:
