@@ -27,8 +27,10 @@ def ingest(orders: JobOrders, report: Reporter) -> None:
     tables = DocumentTables.prepare(paths.tables, orders.run_id)
     parser = parser_fingerprint(corpus)
     work = [(source, *_planned(source, tables, parser, report)) for source in map(open_source, orders.sources)]
-    if all(plan.is_idle for _, _, plan in work) and tables.are_deduplicated(duplicates):
-        counts = {source.name: SourceCounts.idle(tables, source.name) for source, _, _ in work}
+    counts = {source.name: SourceCounts.idle(tables, source.name) for source, _, _ in work}
+    has_documents = all(counts[source.name].accepted for source, changes, _ in work if changes.is_snapshot)
+    # An empty source has to fail its check, however little there is to do.
+    if all(plan.is_idle for _, _, plan in work) and tables.are_deduplicated(duplicates) and has_documents:
         report.unchanged(tables.documents, DOCUMENT_CHECKS, **_details(tables, orders, counts))
         return
     with spark_session("parse_documents", SparkSettings(), paths, preload=_PRELOAD) as spark:
