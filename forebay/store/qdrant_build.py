@@ -1,7 +1,6 @@
 """Fill a Qdrant Edge shard: from nothing, or from an earlier shard and what changed since."""
 
 import json
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from forebay.errors import IndexBuildError
 from forebay.settings import IndexSettings
 from forebay.store.bm25 import DocumentFrequencies, bm25_model
 from forebay.store.contract import ShardBase
-from forebay.store.shard_files import SEAL
+from forebay.store.shard_files import SEAL, copy_sparse_tree
 
 __all__ = ["DENSE", "FREQUENCIES", "SPARSE", "fill_shard"]
 
@@ -82,7 +81,7 @@ def fill_shard(
         for name in _INDEXED:
             shard.update(UpdateOperation.create_field_index(name, PayloadSchemaType.Keyword))
     else:
-        shutil.copytree(root / base.ref.path, folder, ignore=shutil.ignore_patterns(SEAL), dirs_exist_ok=True)
+        copy_sparse_tree(root / base.ref.path, folder, without=SEAL)
         shard = EdgeShard.load(str(folder))
     try:
         if base is not None:

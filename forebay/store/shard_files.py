@@ -1,5 +1,6 @@
 """The folder of one immutable shard: built aside, sealed with checksums, made visible by one rename."""
 
+import errno
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from forebay.errors import IndexBuildError, ReleaseError
 from forebay.models import file_checksum
 from forebay.store.contract import ShardRef
 
-__all__ = ["SEAL", "find_intact", "is_abandoned_staging", "seal", "staging_folder", "verify"]
+__all__ = ["SEAL", "copy_sparse_tree", "find_intact", "is_abandoned_staging", "seal", "staging_folder", "verify"]
 
 SEAL = "shard.json"
 """File of a finished shard that names its other files, their sizes and checksum."""
@@ -83,6 +84,39 @@ def seal(staging: Path, target: Path, *, root: Path, number: int, content: str, 
             raise IndexBuildError(f"the shard folder {target} is in the way and not a finished shard.") from exc
         return kept
     return ref
+
+
+def copy_sparse_tree(source: Path, target: Path, *, without: str) -> None:
+    """Copy a folder into an existing one, holes as holes: Qdrant reserves 100 MB for a shard that fills one.
+
+    Args:
+        source: What is copied.
+        target: Where to.
+        without: Name of files that are left out.
+    """
+    shutil.copytree(
+        source, target, ignore=shutil.ignore_patterns(without), copy_function=_copy_sparse, dirs_exist_ok=True
+    )
+
+
+def _copy_sparse(source: str, target: str) -> str:
+    with open(source, "rb") as reading, open(target, "wb") as writing:
+        size = os.fstat(reading.fileno()).st_size
+        writing.truncate(size)
+        position = 0
+        while position < size:
+            try:
+                start = os.lseek(reading.fileno(), position, os.SEEK_DATA)
+            except OSError as exc:
+                if exc.errno != errno.ENXIO:
+                    raise
+                # Only a hole is left.
+                break
+            position = os.lseek(reading.fileno(), start, os.SEEK_HOLE)
+            reading.seek(start)
+            writing.seek(start)
+            writing.write(reading.read(position - start))
+    return target
 
 
 def find_intact(target: Path) -> ShardRef | None:

@@ -198,6 +198,9 @@ def test_a_shard_made_from_an_earlier_one_answers_like_one_made_anew(tmp_path, e
     store.build_shard(0, "from-base", [pa.RecordBatch.from_pylist(added)], ShardBase(ref, removed))
     store.build_shard(0, "anew", [pa.RecordBatch.from_pylist(after)])
     assert store.find_shard(0, "before") == ref
+    # A copied hole is a hole.
+    blocks = {name: _blocks(tmp_path / store.shard_folder(0, name)) for name in ("before", "from-base")}
+    assert blocks["from-base"] < 2 * blocks["before"]
     answers = {}
     for content in ("from-base", "anew"):
         found = store.find_shard(0, content)
@@ -216,3 +219,7 @@ def test_a_shard_made_from_an_earlier_one_answers_like_one_made_anew(tmp_path, e
         release.close()
     assert answers["from-base"] == answers["anew"]
     assert not {row["chunk_id"] for row in before[:5]} & set(answers["from-base"][1])
+
+
+def _blocks(folder):
+    return sum(path.stat().st_blocks for path in folder.rglob("*"))
