@@ -1,6 +1,7 @@
 """Split a Markdown document at its headings, and one with pages between them."""
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 from markdown_it import MarkdownIt
@@ -37,7 +38,7 @@ def sections_of(text: str, format_name: str) -> list[Section]:
         return [Section("", 0, len(text))]
     # Offsets of markdown-it's lines: it ends lines at \n, \r\n and \r.
     starts = _line_starts(text)
-    tokens = MarkdownIt("commonmark").parse(text)
+    tokens = _parser().parse(text)
     sections: list[Section] = []
     headings: list[tuple[int, str]] = []
     start = 0
@@ -52,6 +53,12 @@ def sections_of(text: str, format_name: str) -> list[Section]:
         start = starts[min(after, len(starts) - 1)]
     sections.append(Section(_path(headings), start, len(text)))
     return [section for section in sections if text[section.start : section.end].strip()]
+
+
+@cache
+def _parser() -> MarkdownIt:
+    # Headings are blocks, and their text is wanted as it stands: what lies inside of lines isn't parsed.
+    return MarkdownIt("commonmark").disable("inline")
 
 
 def _pages(text: str) -> list[Section]:
