@@ -2,14 +2,14 @@
 
 import os
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 
+import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from forebay.settings import PathSettings, SparkSettings
 from spark_jobs.class_archive import archive_file
-from spark_jobs.lance_source import LanceDataSource
 from spark_jobs.preloading import PRELOAD_VARIABLE
 
 __all__ = ["spark_session"]
@@ -65,8 +65,13 @@ def spark_session(
     for key, value in settings.conf.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
-    spark.dataSource.register(LanceDataSource)
     try:
+        # Forks the first workers, so that what follows is work and no start-up.
+        spark.range(1).mapInArrow(_unchanged, "id long").count()
         yield spark
     finally:
         spark.stop()
+
+
+def _unchanged(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    return batches

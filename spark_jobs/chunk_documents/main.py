@@ -12,7 +12,7 @@ from quality.suites.chunks import CHUNK_CHECKS, CHUNK_METRICS, check_chunks
 from quality.validate import CheckOutcome
 from spark_jobs.chunk_documents.chunker import chunker_fingerprint
 from spark_jobs.chunk_documents.transforms import chunks_of, document_changes, searchable_documents
-from spark_jobs.lance_source import append_lance, read_lance, read_lance_keys
+from spark_jobs.lance_frames import append_lance, read_lance, read_lance_keys
 from spark_jobs.metrics import count_where, duplicate_keys
 from spark_jobs.pipes import JobOrders, Reporter, run_job
 from spark_jobs.session import spark_session

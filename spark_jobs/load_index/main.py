@@ -14,7 +14,7 @@ from forebay.store.contract import ShardBase, ShardRef
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.tables import Table, chunk_table, document_table, embedding_table
 from quality.validate import CheckOutcome
-from spark_jobs.lance_source import read_lance, read_lance_keys
+from spark_jobs.lance_frames import read_lance, read_lance_keys
 from spark_jobs.load_index.transforms import (
     INDEXED_COLUMNS,
     KEY_COLUMNS,

@@ -147,7 +147,7 @@ def built_shards(
 
     joined = rows.join(embeddings.select("text_hash", "vector"), "text_hash", "left")
     # One row without a chunk per shard, so that a shard that only loses chunks has a task, too.
-    markers = spark.createDataFrame([(number,) for number in contents], "shard int")
+    markers = spark.createDataFrame(pa.table({"shard": pa.array(contents, pa.int32())}))
     marked = joined.unionByName(markers, allowMissingColumns=True)
     placed = marked.repartition(len(contents), "shard").sortWithinPartitions("shard", "chunk_id")
     return placed.mapInArrow(build, "ref string")

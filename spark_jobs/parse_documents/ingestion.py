@@ -11,7 +11,7 @@ from forebay.documents import RejectionReason
 from forebay.settings import CorpusSettings
 from forebay.sources.contract import Changes, Rejected, Source
 from forebay.tables import sql_text
-from spark_jobs.lance_source import append_lance, read_lance
+from spark_jobs.lance_frames import append_lance, read_lance
 from spark_jobs.parse_documents.reading import RETRIED, ReadingPlan, record_units
 from spark_jobs.parse_documents.tables import DocumentTables
 from spark_jobs.parse_documents.transforms import (

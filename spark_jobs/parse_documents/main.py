@@ -7,7 +7,7 @@ from forebay.settings import CorpusSettings, DuplicateSettings, PathSettings, Sp
 from forebay.sources.contract import Changes, Source
 from forebay.sources.registry import open_source
 from quality.suites.documents import DOCUMENT_CHECKS, check_documents
-from spark_jobs.lance_source import read_lance
+from spark_jobs.lance_frames import read_lance
 from spark_jobs.metrics import duplicate_keys
 from spark_jobs.parse_documents.duplicates import candidate_pairs, duplicates_of, similar_pairs
 from spark_jobs.parse_documents.ingestion import Ingestion, SourceCounts

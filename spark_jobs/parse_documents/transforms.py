@@ -43,7 +43,16 @@ _PARSED_DDL = (
     "uri string, unit string, line bigint, doc_id string, title string, text string, format string, language string, "
     "metadata string, content_hash string, bands array<bigint>, reason string, detail string"
 )
-_UNIT_DDL = "uri string, format string, version string, address binary, start bigint, end bigint"
+_UNITS = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("format", pa.string()),
+        ("version", pa.string()),
+        ("address", pa.binary()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+    ]
+)
 _BATCH_ROWS = 256
 _UNITS_PER_TASK = 2000
 # A row with neither text nor reason: the source says that the document is gone.
@@ -52,8 +61,8 @@ _IS_DOCUMENT = "reason IS NULL AND text IS NOT NULL"
 
 def parsed_rows(spark: SparkSession, source: Source, units: list[ReadUnit], corpus: CorpusSettings) -> DataFrame:
     """Read and parse units, one row per document, reject (`reason` is set) or deletion (`text` is null)."""
-    rows = [(unit.uri, unit.format, unit.version, bytearray(unit.address), unit.start, unit.end) for unit in units]
-    listed = spark.createDataFrame(rows, _UNIT_DDL)
+    # From Arrow: rows of Python objects are converted by Python workers of another kind, with a start of their own.
+    listed = spark.createDataFrame(pa.Table.from_pylist([vars(unit) for unit in units], _UNITS))
     cores = spark.sparkContext.defaultParallelism
     tasks = max(1, min(len(units), max(cores * 4, len(units) // _UNITS_PER_TASK)))
 

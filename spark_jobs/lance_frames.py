@@ -1,0 +1,130 @@
+"""Lance tables as Spark frames: tasks read and write fragments, the driver commits them at once.
+
+A failed or killed task leaves the table as it was; its files are orphans until the table is cleaned up.
+
+Not a Python `DataSource`: Spark plans each read and write of one in fresh Python interpreters (seconds of imports), and
+doesn't use its worker daemon for them.
+"""
+
+import json
+from collections.abc import Iterator
+from itertools import chain
+
+import lance
+import pyarrow as pa
+from lance.fragment import FragmentMetadata, write_fragments
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from forebay.tables import sql_text
+
+__all__ = ["append_lance", "read_lance", "read_lance_keys", "spark_arrow_schema"]
+
+_READ_ROWS = 4096
+_LOOKED_UP_KEYS = 5000
+# Every change leaves fragments of a few rows, and a task has its price.
+_TASK_ROWS = 10_000
+
+
+def spark_arrow_schema(schema: pa.Schema) -> pa.Schema:
+    """Replace fixed-size lists, which Spark doesn't know, by lists."""
+    fields = [
+        field.with_type(pa.list_(field.type.value_type)) if pa.types.is_fixed_size_list(field.type) else field
+        for field in schema
+    ]
+    return pa.schema(fields)
+
+
+def read_lance(
+    spark: SparkSession,
+    uri: str,
+    *,
+    version: int | None = None,
+    columns: list[str] | None = None,
+    where: str | None = None,
+) -> DataFrame:
+    """Read a table; small fragments share a task.
+
+    Args:
+        spark: The session.
+        uri: The table.
+        version: Version to read; the newest at the time of this call where none is given.
+        columns: Columns to read; all where none are given.
+        where: SQL condition, evaluated by Lance.
+    """
+    dataset = lance.dataset(uri, version=version)
+    pinned = dataset.version
+    tasks = _packed(dataset)
+    schema = dataset.schema if columns is None else pa.schema([dataset.schema.field(name) for name in columns])
+    target = spark_arrow_schema(schema)
+
+    def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        opened = lance.dataset(uri, version=pinned)
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                scanner = opened.scanner(
+                    columns=target.names,
+                    filter=where,
+                    fragments=[opened.get_fragment(fragment_id) for fragment_id in tasks[number]],
+                    batch_size=_READ_ROWS,
+                )
+                for rows in scanner.to_batches():
+                    yield rows.cast(target)
+
+    numbers = spark.range(0, len(tasks), numPartitions=max(1, len(tasks)))
+    return numbers.mapInArrow(read, from_arrow_schema(target))
+
+
+def _packed(dataset: lance.LanceDataset) -> list[list[int]]:
+    """Group the ids of fragments, in their order, into tasks of about `_TASK_ROWS` rows."""
+    tasks: list[list[int]] = []
+    held = _TASK_ROWS
+    for fragment in dataset.get_fragments():
+        if held >= _TASK_ROWS:
+            tasks.append([])
+            held = 0
+        tasks[-1].append(fragment.fragment_id)
+        held += fragment.count_rows()
+    return tasks
+
+
+def read_lance_keys(
+    spark: SparkSession, uri: str, keys: DataFrame, *, version: int | None = None, where: str | None = None
+) -> DataFrame:
+    """Read the rows with certain keys; few keys are looked up by Lance, so that only their rows are read.
+
+    Args:
+        spark: The session.
+        uri: The table.
+        keys: One column, named like the table's; best persisted, because it is counted first.
+        version: As for `read_lance`.
+        where: As for `read_lance`.
+    """
+    (name,) = keys.columns
+    some = [row[0] for row in keys.limit(_LOOKED_UP_KEYS + 1).collect()]
+    if len(some) > _LOOKED_UP_KEYS:
+        return read_lance(spark, uri, version=version, where=where).join(keys, name, "left_semi")
+    wanted = f"{name} IN ({', '.join(map(sql_text, some))})" if some else "false"
+    return read_lance(spark, uri, version=version, where=f"({where}) AND {wanted}" if where else wanted)
+
+
+def append_lance(frame: DataFrame, uri: str, run_id: str) -> None:
+    """Append rows to a table in one commit that carries the run's id; no rows, no commit."""
+    table = lance.dataset(uri)
+    schema, version = table.schema, table.version
+
+    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        filled = (batch.cast(schema) for batch in batches if batch.num_rows)
+        first = next(filled, None)
+        if first is None:
+            return
+        reader = pa.RecordBatchReader.from_batches(schema, chain([first], filled))
+        written = write_fragments(reader, uri, mode="append")
+        assert isinstance(written, list)
+        yield pa.RecordBatch.from_pydict({"fragment": [json.dumps(fragment.to_json()) for fragment in written]})
+
+    rows = frame.mapInArrow(write, "fragment string").collect()
+    if rows:
+        operation = lance.LanceOperation.Append([FragmentMetadata.from_json(row["fragment"]) for row in rows])
+        properties = {"forebay.run_id": run_id}
+        lance.LanceDataset.commit(uri, lance.Transaction(version, operation, transaction_properties=properties))
