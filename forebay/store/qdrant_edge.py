@@ -14,6 +14,7 @@ from qdrant_edge import (
     Query,
     QueryBatchRequest,
     QueryRequest,
+    ScoredPoint,
     SearchParams,
 )
 
@@ -35,6 +36,8 @@ _MIN_CANDIDATES = 50
 
 
 PointId = int | UUID | str
+ShardAnswers = Sequence[Sequence[ScoredPoint]]
+"""What one leg found in each shard."""
 
 
 class QdrantEdgeStore:
@@ -101,22 +104,11 @@ class QdrantEdgeRelease:
         plans = [self._legs(request) for request in requests]
         queries = [query for plan in plans for query in plan.values()]
         if not queries:
-            return []
+            return [[] for _ in requests]
         per_shard = [shard.query_batch(QueryBatchRequest(queries)) for shard in self._shards]
-        answers: list[list[Hit]] = []
-        position = 0
-        for request, plan in zip(requests, plans, strict=True):
-            legs: dict[str, list[tuple[str, float, int]]] = {}
-            for name in plan:
-                found = [
-                    (str(point.id), float(point.score), number)
-                    for number, shard_answers in enumerate(per_shard)
-                    for point in shard_answers[position]
-                ]
-                legs[name] = sorted(found, key=lambda item: (-item[1], item[0]))
-                position += 1
-            answers.append(self._fuse(request, legs))
-        return answers
+        per_query = zip(*per_shard, strict=True)
+        legs_of = [{name: next(per_query, ()) for name in plan} for plan in plans]
+        return [self._fuse(request, legs) for request, legs in zip(requests, legs_of, strict=True)]
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
         """Count the chunks that match a filter."""
@@ -135,7 +127,7 @@ class QdrantEdgeRelease:
                 f"{self._manifest.embedding.dim}."
             )
         where = to_qdrant_filter(request.where)
-        limit = max(request.top_k, _MIN_CANDIDATES)
+        limit = _candidates(request)
         legs: dict[str, QueryRequest] = {}
         if request.mode != SearchMode.BM25:
             legs[DENSE] = _query(Query.Nearest(request.vector.tolist(), using=DENSE), limit, where)
@@ -145,16 +137,20 @@ class QdrantEdgeRelease:
                 legs[SPARSE] = _query(Query.Nearest(terms, using=SPARSE), limit, where)
         return legs
 
-    def _fuse(self, request: SearchRequest, legs: dict[str, list[tuple[str, float, int]]]) -> list[Hit]:
-        limit = max(request.top_k, _MIN_CANDIDATES)
-        shard_of = {key: number for leg in legs.values() for key, _, number in leg}
-        if len(legs) == 1:
-            (leg,) = legs.values()
+    def _fuse(self, request: SearchRequest, legs: dict[str, ShardAnswers]) -> list[Hit]:
+        best = {name: _best(answers, _candidates(request)) for name, answers in legs.items()}
+        shard_of = {key: number for leg in best.values() for key, _, number in leg}
+        if len(best) == 1:
+            (leg,) = best.values()
             ranked = [(key, score) for key, score, _ in leg]
         else:
-            ranked = reciprocal_rank_fusion([[key for key, _, _ in leg[:limit]] for leg in legs.values()])
-        similarity = {key: score for key, score, _ in legs.get(DENSE, [])}
+            ranked = reciprocal_rank_fusion([[key for key, _, _ in leg] for leg in best.values()])
         ranked = ranked[: request.top_k]
+        similarity = {key: score for key, score, _ in best.get(DENSE, [])}
+        if DENSE in legs:
+            # What the other leg ranked high may be among the dense leg's answers behind its best.
+            shards = {shard_of[key] for key, _ in ranked if key not in similarity}
+            similarity |= {str(point.id): float(point.score) for shard in shards for point in legs[DENSE][shard]}
         payloads = self._payloads([key for key, _ in ranked], shard_of)
         return [_hit(key, score, similarity.get(key), payloads[key]) for key, score in ranked]
 
@@ -166,6 +162,26 @@ class QdrantEdgeRelease:
                 records = shard.retrieve(wanted, with_payload=True, with_vector=False)
                 payloads |= {str(record.id): record.payload or {} for record in records}
         return payloads
+
+
+def _candidates(request: SearchRequest) -> int:
+    return max(request.top_k, _MIN_CANDIDATES)
+
+
+def _best(answers: ShardAnswers, limit: int) -> list[tuple[str, float, int]]:
+    """Merge what the shards found: (key, score, shard number), best first, equal scores by key.
+
+    Keys are made of the best only: Qdrant builds a UUID for each, 3 us, and the shards together find many more.
+    """
+    scores = sorted((point.score for answer in answers for point in answer), reverse=True)
+    least = scores[min(limit, len(scores)) - 1] if scores else 0.0
+    found = [
+        (str(point.id), float(point.score), number)
+        for number, answer in enumerate(answers)
+        for point in answer
+        if point.score >= least
+    ]
+    return sorted(found, key=lambda item: (-item[1], item[0]))[:limit]
 
 
 def _query(query: Query, limit: int, where: Filter | None) -> QueryRequest:

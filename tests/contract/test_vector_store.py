@@ -95,6 +95,28 @@ def test_hybrid_search_fuses_both_legs_by_rank(release, embedder):
     assert all(hit.score == pytest.approx(expected[hit.doc_id]) for hit in hits)
 
 
+def test_a_hit_of_bm25_has_its_similarity_though_the_dense_leg_ranks_it_last(release, embedder):
+    vectors = np.array([row["vector"] for row in chunk_rows(_DOCUMENTS, embedder)])
+    away = -vectors[59]
+    assert (vectors @ away).argsort()[::-1].tolist().index(59) == 59
+    hits = release.search([SearchRequest("item413", away, top_k=10)])[0]
+    similarity = {hit.doc_id: hit.similarity for hit in hits}
+    assert similarity["d59"] == pytest.approx(-1, abs=1e-4)
+    (alone,) = release.search([SearchRequest("item413", away, top_k=10, mode=SearchMode.BM25)])[0]
+    assert alone.similarity is None
+
+
+def test_equal_scores_are_ordered_by_id_over_all_shards(store_type, embedder, tmp_path):
+    documents = [(f"d{number}", "title", "the same words", {}) for number in range(70)]
+    manifest = build_release(tmp_path, documents, embedder, shards=4)
+    release = store_type(tmp_path, manifest.embedding, manifest.index).open(manifest)
+    expected = sorted(row["chunk_id"] for row in chunk_rows(documents, embedder))
+    for mode in (SearchMode.BM25, SearchMode.DENSE):
+        hits = _search(release, embedder, "words", top_k=10, mode=mode)
+        assert [hit.chunk_id for hit in hits] == expected[:10]
+    release.close()
+
+
 def test_a_hit_says_where_it_comes_from(release, embedder):
     (hit,) = _search(release, embedder, "item413", top_k=1)
     assert (hit.doc_id, hit.title, hit.uri) == ("d59", "title 59", "d59.txt")
@@ -124,6 +146,11 @@ def test_a_batch_answers_like_single_requests(release, embedder):
 
 def test_a_question_without_known_words_is_still_answered_by_the_dense_leg(release, embedder):
     assert len(_search(release, embedder, "zzz qqq", top_k=3)) == 3
+
+
+def test_words_that_no_chunk_has_find_nothing_with_bm25_alone(release, embedder):
+    assert _search(release, embedder, "zzz qqq", mode=SearchMode.BM25) == []
+    assert release.search([]) == []
 
 
 def test_an_unknown_field_is_a_named_error(release, embedder):
