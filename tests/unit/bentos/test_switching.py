@@ -134,6 +134,30 @@ def test_no_search_fails_while_releases_switch(follower, registry, release):
     assert [opened.closed_while_searching for opened in follower.opened[:3]] == [0, 0, 0]
 
 
+def test_one_thread_embeds_whoever_searches(tmp_path, registry, release):
+    """Every thread that computes gets OpenMP helpers of its own; too many of them sleep after each step."""
+    registry.promote(release(["text 1"]).release_id)
+    store = QdrantEdgeStore(tmp_path / "shards", SPEC, IndexSettings())
+    seen = []
+
+    class Watched(AxisEmbedder):
+        def embed_queries(self, texts):
+            seen.append(threading.get_ident())
+            return super().embed_queries(texts)
+
+    follower = ReleaseFollower(registry, lambda manifest: Opened(store.open(manifest), Watched()))
+    follower.refresh()
+    callers = [threading.Thread(target=answer_batch, args=(follower, [SearchItem(question="1")])) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    answer_batch(follower, [SearchItem(question="1")])
+    follower.stop()
+    assert len(seen) == 4
+    assert len(set(seen)) == 1
+
+
 def test_a_bad_filter_fails_its_item_only(follower, registry, release):
     registry.promote(release(["text 1", "text 2"]).release_id)
     follower.refresh()
