@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TypeVar
 
 from starlette.applications import Starlette
@@ -66,7 +66,7 @@ async def search(request: Request) -> Response:
     _check_search(body, backends.serving)
     item = SearchItem(question=body.text, top_k=body.top_k, mode=body.mode, filter=body.filter or {})
     outcome = await search_release(backends.retrieval, item)
-    return JsonResponse({"release": outcome.release, "hits": [asdict(hit) for hit in outcome.hits]})
+    return JsonResponse(outcome.model_dump(include={"release", "hits"}))
 
 
 async def list_models(request: Request) -> Response:

@@ -1,8 +1,11 @@
 """The BentoML service Gateway: the only one that listens on TCP."""
 
+from typing import Any
+
 import bentoml
 
 from bentos.gateway.app import Backends, create_app
+from bentos.gateway.connection import ServiceConnection
 from bentos.gateway.health import is_ready
 from bentos.gateway.upstream import RemoteGeneration, RemoteRetrieval
 from bentos.generator.service import Generator
@@ -26,14 +29,27 @@ class Gateway:
 
     def __init__(self) -> None:
         show_own_logs()
+        self._connections = [_connection("retriever", self.retriever), _connection("generator", self.generator)]
+        retriever, generator = self._connections
         self._backends = Backends(
-            RemoteRetrieval(self.retriever),
-            RemoteGeneration(self.generator),
+            RemoteRetrieval(retriever),
+            RemoteGeneration(generator),
             ServingSettings(),
             GeneratorSettings(),
         )
         app.state.backends = self._backends
 
+    @bentoml.on_shutdown
+    async def close(self) -> None:
+        """Close the connections to the other services."""
+        for connection in self._connections:
+            await connection.close()
+
     async def __is_ready__(self) -> bool:
         """Say whether questions can be answered."""
         return await is_ready(self._backends.retrieval, self._backends.generation)
+
+
+def _connection(name: str, proxy: Any) -> ServiceConnection:
+    # `bentoml.depends` is typed as the service; what it gives is a client of it.
+    return ServiceConnection(name, proxy.to_async.url)

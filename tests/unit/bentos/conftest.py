@@ -1,11 +1,14 @@
 import json
+import tempfile
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from aiohttp import web
 
+from bentos.gateway.connection import ServiceConnection
 from bentos.gateway.passages import Passage
 from bentos.gateway.words import ContentWords
 from bentos.generator.protocol import GenerationEvent, GenerationRequest, GeneratorStatus
@@ -107,6 +110,30 @@ def say(text: str, *, finish_reason: str = "stop") -> list[GenerationEvent]:
         "completion_tokens": len(pieces),
     }
     return [*events, GenerationEvent.model_validate(done)]
+
+
+@pytest.fixture
+async def serve():
+    """Starts a service on a unix socket, all of whose routes are the given handler, and connects to it."""
+    started = []
+
+    async def start(handler) -> ServiceConnection:
+        app = web.Application()
+        app.router.add_post("/{route}", handler)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0)
+        await runner.setup()
+        # A path of pytest's own is too long for a socket.
+        folder = tempfile.TemporaryDirectory()
+        await web.UnixSite(runner, f"{folder.name}/s").start()
+        connection = ServiceConnection("service", f"file://{folder.name}/s")
+        started.append((connection, runner, folder))
+        return connection
+
+    yield start
+    for connection, runner, folder in started:
+        await connection.close()
+        await runner.cleanup()
+        folder.cleanup()
 
 
 def unit_vector(position: int) -> np.ndarray:
