@@ -137,7 +137,7 @@ class QdrantEdgeRelease:
                 legs[SPARSE] = _query(Query.Nearest(terms, using=SPARSE), limit, where)
         return legs
 
-    def _fuse(self, request: SearchRequest, legs: dict[str, ShardAnswers]) -> list[Hit]:
+    def _fuse(self, request: SearchRequest, legs: Mapping[str, ShardAnswers]) -> list[Hit]:
         best = {name: _best(answers, _candidates(request)) for name, answers in legs.items()}
         shard_of = {key: number for leg in best.values() for key, _, number in leg}
         if len(best) == 1:
