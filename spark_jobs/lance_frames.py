@@ -84,7 +84,7 @@ def _packed(dataset: lance.LanceDataset) -> list[list[int]]:
             tasks.append([])
             held = 0
         tasks[-1].append(fragment.fragment_id)
-        held += fragment.count_rows()
+        held += fragment.metadata.num_rows
     return tasks
 
 

