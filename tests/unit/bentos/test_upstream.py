@@ -43,6 +43,8 @@ async def test_a_search_reaches_the_retriever_and_its_outcome_comes_back(serve):
     [
         (500, "Traceback"),
         (503, "overloaded"),
+        # It reads like an outcome, but the status says that it is none.
+        (503, "[{}]"),
         (400, "{}"),
         (200, ""),
         (200, "[]"),
