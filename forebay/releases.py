@@ -11,6 +11,7 @@ from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import ReleaseError
 from forebay.settings import IndexSettings
 from forebay.store.contract import ShardRef
+from forebay.store.shard_files import verify
 
 __all__ = ["Evaluation", "ReleaseManifest", "ReleaseRegistry", "now", "worse_metrics"]
 
@@ -134,33 +135,42 @@ class ReleaseRegistry:
         self._replace(path, manifest.model_dump_json(indent=2))
         return manifest
 
-    def promote(self, release_id: str) -> None:
-        """Make a release the current one by one atomic pointer move.
+    def promote(self, release_id: str, *, shards: Path) -> None:
+        """Make a release the current one by one atomic pointer move, after reading every byte of its shards.
+
+        A release that is the current one already is not read again.
+
+        Args:
+            release_id: The release.
+            shards: Folder of all shards.
 
         Raises:
-            ReleaseError: there is no such release.
+            ReleaseError: there is no such release, or files of it are missing or changed; the pointer stays.
         """
-        self.load(release_id)
-        previous = self.current_id()
+        manifest, previous = self.load(release_id), self.current_id()
         if previous == release_id:
             return
+        _verify_shards(manifest, shards, current=previous)
         if previous is not None:
             self._replace(self._folder / "previous", previous)
         self._replace(self._pointer, release_id)
 
-    def rollback(self) -> str:
+    def rollback(self, *, shards: Path) -> str:
         """Move the pointer back to the release that was current before; the same call again moves it forward.
+
+        Args:
+            shards: Folder of all shards.
 
         Returns:
             The id of the release that is now current.
 
         Raises:
-            ReleaseError: there was none before.
+            ReleaseError: there was none before, or it can't be promoted any more; the pointer stays.
         """
         previous = self.previous_id()
         if previous is None:
             raise ReleaseError("there is no earlier release to go back to.")
-        self.promote(previous)
+        self.promote(previous, shards=shards)
         return previous
 
     def _replace(self, path: Path, text: str) -> None:
@@ -171,6 +181,18 @@ class ReleaseRegistry:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(staging, path)
+
+
+def _verify_shards(manifest: ReleaseManifest, shards: Path, *, current: str | None) -> None:
+    try:
+        for ref in manifest.shards:
+            verify(shards / ref.path, ref, contents=True)
+    except ReleaseError as exc:
+        stays = "there is still no current release" if current is None else f"{current} stays the current one"
+        raise ReleaseError(
+            f"the release {manifest.release_id} is damaged, so {stays}: {exc} "
+            "`forebay release list` shows which others there are to promote."
+        ) from exc
 
 
 def worse_metrics(candidate: Evaluation, current: Evaluation, margin: float) -> list[str]:

@@ -7,6 +7,8 @@ import typer
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rich.status import Status
+
     from forebay.releases import ReleaseManifest, ReleaseRegistry
 
 __all__ = ["app"]
@@ -82,7 +84,7 @@ def promote(
     release_id: Annotated[str, typer.Argument(help="Id of the release, as `forebay release list` shows it.")],
     force: Annotated[bool, typer.Option("--force", help="Even where it is worse than the current release.")] = False,
 ) -> None:
-    """Make a release the current one, after checking its shards and its evaluation."""
+    """Make a release the current one, after checking its evaluation and its shards."""
     from forebay.cli.configuration import load_settings
     from forebay.errors import ReleaseError
     from forebay.releases import worse_metrics
@@ -90,7 +92,6 @@ def promote(
 
     registry, shards = _open()
     manifest, current = registry.load(release_id), registry.current()
-    _verify_shards(manifest, shards)
     if current is not None and not force:
         worse = worse_metrics(manifest.evaluation, current.evaluation, load_settings(ReleaseSettings).margin)
         if worse:
@@ -98,15 +99,18 @@ def promote(
                 f"the release {release_id} is worse than the current one ({'; '.join(worse)}). "
                 "`--force` promotes it all the same."
             )
-    registry.promote(release_id)
+    with _reading_shards():
+        registry.promote(release_id, shards=shards)
     typer.echo(f"{release_id} is the current release.")
 
 
 @app.command()
 def rollback() -> None:
-    """Go back to the release that was current before; the same command again goes forward."""
-    registry, _ = _open()
-    typer.echo(f"{registry.rollback()} is the current release.")
+    """Go back to the release that was current before, after checking its shards; again, and it goes forward."""
+    registry, shards = _open()
+    with _reading_shards():
+        release_id = registry.rollback(shards=shards)
+    typer.echo(f"{release_id} is the current release.")
 
 
 def _open() -> "tuple[ReleaseRegistry, Path]":
@@ -127,15 +131,10 @@ def _find(registry: "ReleaseRegistry", release_id: str | None) -> "ReleaseManife
     return manifest
 
 
-def _verify_shards(manifest: "ReleaseManifest", shards: "Path") -> None:
-    """Read every file of the release before anybody is sent to it."""
+def _reading_shards() -> "Status":
     from rich.console import Console
 
-    from forebay.store.shard_files import verify
-
-    with Console(stderr=True).status("Checking the shards' contents ..."):
-        for ref in manifest.shards:
-            verify(shards / ref.path, ref, contents=True)
+    return Console(stderr=True).status("Checking the shards' contents ...")
 
 
 def _figure(value: float | None) -> str:

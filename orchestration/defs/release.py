@@ -15,7 +15,6 @@ from forebay.golden import GoldenQuestions
 from forebay.releases import Evaluation, ReleaseManifest, ReleaseRegistry, now, worse_metrics
 from forebay.settings import CorpusSettings, PathSettings, ReleaseSettings
 from forebay.store.qdrant_edge import QdrantEdgeStore
-from forebay.store.shard_files import verify
 from forebay.tables import document_table, quarantine_table
 from orchestration.defs.documents import golden_questions
 from orchestration.defs.index import index_shards
@@ -136,10 +135,7 @@ def release(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     registry = ReleaseRegistry(paths.releases)
     manifest = registry.load(_candidate_manifest(paths).release_id)
     previous = registry.current_id()
-    if previous != manifest.release_id:
-        for ref in manifest.shards:
-            verify(paths.shards / ref.path, ref, contents=True)
-        registry.promote(manifest.release_id)
+    registry.promote(manifest.release_id, shards=paths.shards)
     context.log.info(f"current release: {manifest.release_id}")
     return dg.MaterializeResult(
         metadata={

@@ -182,10 +182,10 @@ def test_no_request_fails_while_the_release_changes(services, ingested):
         thread.start()
     try:
         for target in (smaller.release_id, original.release_id, smaller.release_id, original.release_id):
-            registry.promote(target)
+            registry.promote(target, shards=ingested.paths.shards)
             _until(lambda target=target: _served(services) == target)
     finally:
-        registry.promote(original.release_id)
+        registry.promote(original.release_id, shards=ingested.paths.shards)
         stop.set()
         for thread in threads:
             thread.join()

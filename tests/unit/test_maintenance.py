@@ -73,7 +73,7 @@ def test_live_releases_and_what_they_were_made_from_stay(paths):
         manifest = build_release(paths.shards, documents, embedder)
         versions = {"quarantine": made_from}
         manifests.append(registry.save(manifest.model_copy(update={"created_at": old, "table_versions": versions})))
-        registry.promote(manifest.release_id)
+        registry.promote(manifest.release_id, shards=paths.shards)
     report = maintain(paths, _NOW)
     assert report.releases_removed == 1
     assert {m.release_id for m in registry.list()} == {m.release_id for m in manifests[1:]}
@@ -81,7 +81,7 @@ def test_live_releases_and_what_they_were_made_from_stay(paths):
     for manifest in manifests[1:]:
         assert all((paths.shards / ref.path).is_dir() for ref in manifest.shards)
     assert table.holds_version(made_from)
-    assert registry.rollback() == manifests[1].release_id
+    assert registry.rollback(shards=paths.shards) == manifests[1].release_id
 
 
 def test_a_candidates_shards_stay_and_abandoned_builds_go(paths):

@@ -1,3 +1,4 @@
+import shutil
 from datetime import UTC, datetime
 
 import pytest
@@ -7,6 +8,7 @@ from forebay.releases import Evaluation, ReleaseManifest, ReleaseRegistry, worse
 from forebay.settings import IndexSettings
 from forebay.store.contract import ShardRef
 from forebay.testing import HashEmbedder
+from tests.releases import seal_shard
 
 
 def _manifest(content="c1", **changes):
@@ -44,25 +46,71 @@ def test_there_is_no_current_release_before_the_first(registry):
     assert registry.list() == []
 
 
-def test_promotion_moves_the_pointer_and_rollback_moves_it_back(registry):
-    first, second = registry.save(_manifest("c1")), registry.save(_manifest("c2"))
-    registry.promote(first.release_id)
-    registry.promote(second.release_id)
+@pytest.fixture
+def sealed(registry, tmp_path):
+    """Saves a manifest of a shard whose files exist."""
+    return lambda content: registry.save(_manifest(content, shards=(seal_shard(tmp_path / "shards", content),)))
+
+
+def test_promotion_moves_the_pointer_and_rollback_moves_it_back(registry, sealed, tmp_path):
+    first, second = sealed("c1"), sealed("c2")
+    registry.promote(first.release_id, shards=tmp_path / "shards")
+    registry.promote(second.release_id, shards=tmp_path / "shards")
     assert registry.current() == second
-    assert registry.rollback() == first.release_id
+    assert registry.rollback(shards=tmp_path / "shards") == first.release_id
     assert registry.current() == first
-    assert registry.rollback() == second.release_id
+    assert registry.rollback(shards=tmp_path / "shards") == second.release_id
 
 
-def test_rollback_without_an_earlier_release_is_a_named_error(registry):
-    registry.promote(registry.save(_manifest()).release_id)
+def _change_a_byte(segment):
+    segment.write_bytes(segment.read_bytes()[:-1] + b"x")
+
+
+def _cut(segment):
+    segment.write_bytes(segment.read_bytes()[:-1])
+
+
+def _remove_the_shard(segment):
+    shutil.rmtree(segment.parent)
+
+
+@pytest.mark.parametrize("damage", [_change_a_byte, _cut, _remove_the_shard])
+def test_a_damaged_release_is_never_gone_back_to(registry, sealed, tmp_path, damage):
+    first, second = sealed("c1"), sealed("c2")
+    registry.promote(first.release_id, shards=tmp_path / "shards")
+    registry.promote(second.release_id, shards=tmp_path / "shards")
+    damage(tmp_path / "shards" / "s000" / "c1" / "segment")
+    with pytest.raises(ReleaseError, match=f"{first.release_id} is damaged, so {second.release_id} stays"):
+        registry.rollback(shards=tmp_path / "shards")
+    assert (registry.current_id(), registry.previous_id()) == (second.release_id, first.release_id)
+
+
+def test_a_damaged_release_is_not_the_first_either(registry, sealed, tmp_path):
+    release_id = sealed("c1").release_id
+    _change_a_byte(tmp_path / "shards" / "s000" / "c1" / "segment")
+    with pytest.raises(ReleaseError, match="still no current release"):
+        registry.promote(release_id, shards=tmp_path / "shards")
+    assert registry.current_id() is None
+
+
+def test_the_current_release_is_not_read_again(registry, sealed, tmp_path):
+    """A run with nothing changed ends here, and must not cost a read of the whole index."""
+    release_id = sealed("c1").release_id
+    registry.promote(release_id, shards=tmp_path / "shards")
+    shutil.rmtree(tmp_path / "shards")
+    registry.promote(release_id, shards=tmp_path / "shards")
+    assert registry.current_id() == release_id
+
+
+def test_rollback_without_an_earlier_release_is_a_named_error(registry, sealed, tmp_path):
+    registry.promote(sealed("c1").release_id, shards=tmp_path / "shards")
     with pytest.raises(ReleaseError, match="no earlier release"):
-        registry.rollback()
+        registry.rollback(shards=tmp_path / "shards")
 
 
-def test_an_unknown_release_is_never_promoted(registry):
+def test_an_unknown_release_is_never_promoted(registry, tmp_path):
     with pytest.raises(ReleaseError, match="nope"):
-        registry.promote("nope")
+        registry.promote("nope", shards=tmp_path / "shards")
     assert registry.current_id() is None
 
 

@@ -51,13 +51,18 @@ def registry(tmp_path):
     return ReleaseRegistry(tmp_path / "releases")
 
 
-def test_without_a_release_every_item_says_so_until_the_first_appears(follower, registry, release):
+@pytest.fixture
+def promote(registry, tmp_path):
+    return lambda manifest: registry.promote(manifest.release_id, shards=tmp_path / "shards")
+
+
+def test_without_a_release_every_item_says_so_until_the_first_appears(follower, promote, release):
     assert not follower.refresh()
     (outcome,) = answer_batch(follower, [SearchItem(question="x")])
     assert (outcome.error, outcome.hits) == ("no_release", [])
     assert "no release yet" in outcome.message
     manifest = release(["text 1", "text 2"])
-    registry.promote(manifest.release_id)
+    promote(manifest)
     assert follower.refresh()
     (outcome,) = answer_batch(follower, [SearchItem(question="2")])
     assert (outcome.release, outcome.error) == (manifest.release_id, None)
@@ -65,12 +70,12 @@ def test_without_a_release_every_item_says_so_until_the_first_appears(follower, 
     assert follower.problem == ""
 
 
-def test_a_search_under_way_keeps_its_release_open(follower, registry, release):
+def test_a_search_under_way_keeps_its_release_open(follower, promote, release):
     first, second = release(["old 1"]), release(["new 1"])
-    registry.promote(first.release_id)
+    promote(first)
     follower.refresh()
     with follower.lease() as held:
-        registry.promote(second.release_id)
+        promote(second)
         assert follower.refresh()
         assert follower.manifest.release_id == second.release_id
         assert not follower.opened[0].is_closed
@@ -79,36 +84,36 @@ def test_a_search_under_way_keeps_its_release_open(follower, registry, release):
     assert not follower.opened[1].is_closed
 
 
-def test_an_unused_release_is_closed_at_once(follower, registry, release):
+def test_an_unused_release_is_closed_at_once(follower, promote, release):
     first, second = release(["old 1"]), release(["new 1"])
-    registry.promote(first.release_id)
+    promote(first)
     follower.refresh()
-    registry.promote(second.release_id)
+    promote(second)
     follower.refresh()
     assert follower.opened[0].is_closed
 
 
-def test_a_damaged_release_leaves_the_old_one_serving(follower, registry, release, tmp_path, caplog):
+def test_a_damaged_release_leaves_the_old_one_serving(follower, promote, release, tmp_path, caplog):
     first, second = release(["old 1"]), release(["new 1"])
-    registry.promote(first.release_id)
+    promote(first)
     follower.refresh()
+    promote(second)
     broken = tmp_path / "shards" / second.shards[0].path / "frequencies.npz"
     broken.write_bytes(b"")
-    registry.promote(second.release_id)
     for _ in range(3):
         assert not follower.refresh()
     assert caplog.text.count("can't be served") == 1
     assert second.release_id in follower.problem
     (outcome,) = answer_batch(follower, [SearchItem(question="1")])
     assert (outcome.release, outcome.hits[0].text) == (first.release_id, "old 1")
-    registry.promote(first.release_id)
+    promote(first)
     follower.refresh()
     assert follower.problem == ""
 
 
-def test_no_search_fails_while_releases_switch(follower, registry, release):
+def test_no_search_fails_while_releases_switch(follower, promote, release):
     manifests = [release([f"version {number} of 1"]) for number in range(4)]
-    registry.promote(manifests[0].release_id)
+    promote(manifests[0])
     follower.refresh()
     stop, outcomes = threading.Event(), []
 
@@ -123,7 +128,7 @@ def test_no_search_fails_while_releases_switch(follower, registry, release):
         seen = len(outcomes)
         while len(outcomes) < seen + 30:
             stop.wait(0.001)
-        registry.promote(manifest.release_id)
+        promote(manifest)
         assert follower.refresh()
     stop.set()
     for thread in threads:
@@ -134,9 +139,9 @@ def test_no_search_fails_while_releases_switch(follower, registry, release):
     assert [opened.closed_while_searching for opened in follower.opened[:3]] == [0, 0, 0]
 
 
-def test_one_thread_embeds_whoever_searches(tmp_path, registry, release):
+def test_one_thread_embeds_whoever_searches(tmp_path, registry, promote, release):
     """Every thread that computes gets OpenMP helpers of its own; too many of them sleep after each step."""
-    registry.promote(release(["text 1"]).release_id)
+    promote(release(["text 1"]))
     store = QdrantEdgeStore(tmp_path / "shards", SPEC, IndexSettings())
     seen = []
 
@@ -158,8 +163,8 @@ def test_one_thread_embeds_whoever_searches(tmp_path, registry, release):
     assert len(set(seen)) == 1
 
 
-def test_a_bad_filter_fails_its_item_only(follower, registry, release):
-    registry.promote(release(["text 1", "text 2"]).release_id)
+def test_a_bad_filter_fails_its_item_only(follower, promote, release):
+    promote(release(["text 1", "text 2"]))
     follower.refresh()
     items = [
         SearchItem(question="1"),
@@ -174,10 +179,10 @@ def test_a_bad_filter_fails_its_item_only(follower, registry, release):
     assert [hit.doc_id for hit in outcomes[4].hits] == ["0"]
 
 
-def test_the_thread_follows_the_pointer(follower, registry, release):
+def test_the_thread_follows_the_pointer(follower, promote, release):
     follower.start(0.01)
     manifest = release(["text 1"])
-    registry.promote(manifest.release_id)
+    promote(manifest)
     deadline = threading.Event()
     for _ in range(500):
         if follower.manifest is not None:

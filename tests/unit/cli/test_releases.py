@@ -9,7 +9,7 @@ from forebay.cli.main import app
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.releases import Evaluation, ReleaseManifest, ReleaseRegistry
 from forebay.settings import IndexSettings, PathSettings
-from forebay.store.shard_files import seal, staging_folder
+from tests.releases import seal_shard
 
 runner = CliRunner(env={"COLUMNS": "200"})
 
@@ -20,21 +20,24 @@ class DataFolder:
     registry: ReleaseRegistry
 
     def release(self, content: str, ndcg10: float, *, day: int) -> ReleaseManifest:
-        target = self.paths.shards / "s000" / content
-        with staging_folder(target) as staging:
-            (staging / "segment").write_bytes(content.encode() * 100)
-            shard = seal(staging, target, root=self.paths.shards, number=0, content=content, chunks=12)
         manifest = ReleaseManifest(
             corpus="test",
             embedding=EmbeddingSpec(model="package:tiny", revision="c0ffee", dim=4, max_tokens=16, precision="fp32"),
             index=IndexSettings(),
-            shards=(shard,),
+            shards=(seal_shard(self.paths.shards, content),),
             documents=7,
             table_versions={"documents": 3},
             evaluation=Evaluation(questions=5, ndcg10=ndcg10, recall100=0.8, questions_hash="q"),
             created_at=datetime(2026, 1, day, tzinfo=UTC),
         )
         return self.registry.save(manifest)
+
+    def promote(self, manifest: ReleaseManifest) -> None:
+        self.registry.promote(manifest.release_id, shards=self.paths.shards)
+
+    def change_a_byte(self, content: str) -> None:
+        segment = self.paths.shards / "s000" / content / "segment"
+        segment.write_bytes(b"x" + segment.read_bytes()[1:])
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def test_list_without_releases_says_how_to_make_one(data: DataFolder) -> None:
 
 def test_list_shows_all_and_marks_the_current_one(data: DataFolder) -> None:
     old, new = data.release("aa", 0.41, day=1), data.release("bb", 0.42, day=2)
-    data.registry.promote(old.release_id)
+    data.promote(old)
     lines = runner.invoke(app, ["release", "list"]).stdout.splitlines()
     rows = [line.split() for line in lines[1:] if line.strip()]
     assert [row[0] for row in rows] == [new.release_id, old.release_id]
@@ -84,7 +87,7 @@ def test_promote_and_rollback_move_the_pointer(data: DataFolder) -> None:
 
 def test_promote_refuses_a_worse_release_unless_forced(data: DataFolder) -> None:
     good, bad = data.release("aa", 0.41, day=1), data.release("bb", 0.30, day=2)
-    data.registry.promote(good.release_id)
+    data.promote(good)
     refused = runner.invoke(app, ["release", "promote", bad.release_id])
     assert refused.exit_code == 1
     assert "ndcg10 0.3000 against 0.4100" in refused.stderr
@@ -95,12 +98,24 @@ def test_promote_refuses_a_worse_release_unless_forced(data: DataFolder) -> None
 
 def test_promote_refuses_a_shard_with_one_changed_byte_even_when_forced(data: DataFolder) -> None:
     manifest = data.release("aa", 0.41, day=1)
-    segment = data.paths.shards / "s000" / "aa" / "segment"
-    segment.write_bytes(b"x" + segment.read_bytes()[1:])
+    data.change_a_byte("aa")
     result = runner.invoke(app, ["release", "promote", manifest.release_id, "--force"])
     assert result.exit_code == 1
     assert "doesn't match its checksum" in result.stderr
     assert data.registry.current_id() is None
+
+
+def test_rollback_refuses_a_shard_with_one_changed_byte_and_says_what_to_do(data: DataFolder) -> None:
+    old, new = data.release("aa", 0.41, day=1), data.release("bb", 0.42, day=2)
+    data.promote(old)
+    data.promote(new)
+    data.change_a_byte("aa")
+    result = runner.invoke(app, ["release", "rollback"])
+    assert result.exit_code == 1
+    assert f"the release {old.release_id} is damaged, so {new.release_id} stays the current one" in result.stderr
+    assert "doesn't match its checksum" in result.stderr
+    assert "`forebay release list` shows which others there are" in result.stderr
+    assert (data.registry.current_id(), data.registry.previous_id()) == (new.release_id, old.release_id)
 
 
 def test_an_unknown_release_is_one_sentence(data: DataFolder) -> None:
@@ -112,7 +127,7 @@ def test_an_unknown_release_is_one_sentence(data: DataFolder) -> None:
 
 def test_a_setting_that_does_not_fit_is_one_sentence(data: DataFolder) -> None:
     manifest = data.release("aa", 0.41, day=1)
-    data.registry.promote(data.release("bb", 0.41, day=2).release_id)
+    data.promote(data.release("bb", 0.41, day=2))
     result = runner.invoke(app, ["release", "promote", manifest.release_id], env={"FOREBAY_RELEASE_MARGIN": "much"})
     assert result.exit_code == 1
     assert "FOREBAY_RELEASE_MARGIN='much'" in result.stderr
