@@ -4,7 +4,10 @@ import uuid
 
 import pyarrow as pa
 
-__all__ = ["CHUNKS", "chunk_id", "embedded_text"]
+__all__ = ["CHUNKER_VERSION", "CHUNKS", "chunk_id", "embedded_text"]
+
+CHUNKER_VERSION = "3"
+"""Version of the chunker, changed by hand with what it gives: documents that another one cut are cut again."""
 
 CHUNKS = pa.schema(
     [

@@ -8,6 +8,7 @@ import pyarrow as pa
 __all__ = [
     "DOCUMENTS",
     "DUPLICATES",
+    "PARSER_VERSION",
     "QUARANTINE",
     "UNITS",
     "RejectionReason",
@@ -16,6 +17,9 @@ __all__ = [
     "partition_keys",
     "partition_number",
 ]
+
+PARSER_VERSION = "3"
+"""Version of the parsers, changed by hand with what they give: files that another one read are read again."""
 
 DOCUMENTS = pa.schema(
     [

@@ -6,7 +6,8 @@ of an asset, before anything runs. They are read when Dagster loads the definiti
 
 from pathlib import Path
 
-from forebay.documents import content_hash
+from forebay.chunks import CHUNKER_VERSION
+from forebay.documents import PARSER_VERSION, content_hash
 from forebay.models import PACKAGED_MODELS
 from forebay.settings import (
     ChunkSettings,
@@ -18,19 +19,12 @@ from forebay.settings import (
 )
 
 __all__ = [
-    "CHUNKER_VERSION",
-    "PARSER_VERSION",
     "chunks_version",
     "documents_version",
     "embeddings_version",
     "index_version",
     "model_identity",
 ]
-
-PARSER_VERSION = "3"
-"""The parsers' own version; a contract test holds it equal to the Spark job's."""
-CHUNKER_VERSION = "3"
-"""The chunker's own version; as above."""
 
 _WEIGHTS = (".json", ".safetensors", ".bin", ".model", ".txt")
 

@@ -9,11 +9,9 @@ from orchestration.code_versions import index_version
 from orchestration.defs.embeddings import embeddings
 from orchestration.launching import JobLauncher
 from orchestration.resources import SHARDS, SINGLE_RUN, SPARK_POOL, launch_job
+from quality.suites.index import INDEX_CHECKS
 
-__all__ = ["INDEX_CHECKS", "index_shards"]
-
-INDEX_CHECKS = ("shards_hold_every_chunk",)
-"""Checks that the index job reports."""
+__all__ = ["index_shards"]
 
 
 @dg.asset(

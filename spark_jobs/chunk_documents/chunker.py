@@ -7,14 +7,13 @@ from typing import Any
 
 import semchunk
 
-from forebay.chunks import embedded_text
+from forebay.chunks import CHUNKER_VERSION, embedded_text
 from forebay.documents import content_hash
 from forebay.settings import ChunkSettings
 from spark_jobs.chunk_documents.sections import sections_of
 
 __all__ = ["Chunker", "Piece", "chunker_fingerprint"]
 
-_VERSION = "3"
 _MIN_TEXT_TOKENS = 32
 _MAX_CONTEXT_CHARS = 200
 _CACHED_COUNTS = 512
@@ -24,7 +23,7 @@ _MAX_CHARS_PER_TOKEN = 50
 
 def chunker_fingerprint(settings: ChunkSettings, model_revision: str) -> str:
     """Name a way of cutting; documents cut in another way are cut again."""
-    return content_hash(_VERSION, settings.model_dump_json(), model_revision)[:12]
+    return content_hash(CHUNKER_VERSION, settings.model_dump_json(), model_revision)[:12]
 
 
 @dataclass(frozen=True)

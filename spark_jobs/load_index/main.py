@@ -13,7 +13,7 @@ from forebay.settings import EmbeddingSettings, IndexSettings, PathSettings, Spa
 from forebay.store.contract import ShardBase, ShardRef
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.tables import Table, chunk_table, document_table, embedding_table
-from quality.validate import CheckOutcome
+from quality.suites.index import check_index
 from spark_jobs.lance_frames import read_lance, read_lance_keys
 from spark_jobs.load_index.transforms import (
     INDEXED_COLUMNS,
@@ -26,12 +26,9 @@ from spark_jobs.load_index.transforms import (
 from spark_jobs.pipes import JobOrders, Reporter, run_job
 from spark_jobs.session import spark_session
 
-__all__ = ["INDEX_CHECKS", "load_index"]
+__all__ = ["load_index"]
 
 _PRELOAD = ("spark_jobs.load_index.transforms",)
-
-INDEX_CHECKS = ("shards_hold_every_chunk",)
-"""Names of the checks that this job reports."""
 
 # Beyond it, a shard is built anew: every change from a base leaves it a little less tidy.
 _MAX_DELTA_SHARE = 0.2
@@ -166,7 +163,7 @@ def _are_built(store: QdrantEdgeStore, candidate: Candidate) -> bool:
 def _report(orders: JobOrders, report: Reporter, refs: dict[int, ShardRef], built: int, expected: int) -> None:
     covered = [ref for number, ref in sorted(refs.items()) if number in orders.shards]
     held = sum(ref.chunks for ref in covered)
-    report.checks([CheckOutcome(INDEX_CHECKS[0], held == expected, {"chunks": expected, "indexed": held})])
+    report.checks(check_index(chunks=expected, indexed=held))
     report.figures(
         rows=held,
         size_bytes=sum(ref.bytes for ref in covered),

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from forebay.documents import UNITS, RejectionReason, content_hash
+from forebay.documents import PARSER_VERSION, UNITS, RejectionReason, content_hash
 from forebay.settings import CorpusSettings
 from forebay.sources.contract import Changes, ReadUnit
 from forebay.tables import Table, sql_text
 
 __all__ = ["RETRIED", "ReadingPlan", "parser_fingerprint", "plan_reading", "record_units"]
-
-_PARSER_VERSION = "3"
 
 RETRIED = frozenset(
     {
@@ -30,7 +28,7 @@ RETRIED = frozenset(
 
 def parser_fingerprint(corpus: CorpusSettings) -> str:
     """Name a way of parsing; units that were parsed in another way are read again."""
-    return content_hash(_PARSER_VERSION, str(corpus.max_document_bytes))[:12]
+    return content_hash(PARSER_VERSION, str(corpus.max_document_bytes))[:12]
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,18 @@ from forebay.settings import (
     IndexSettings,
     PathSettings,
 )
+from orchestration import code_versions
 from orchestration.code_versions import (
-    CHUNKER_VERSION,
-    PARSER_VERSION,
     chunks_version,
     documents_version,
     embeddings_version,
     index_version,
     model_identity,
 )
+from spark_jobs.chunk_documents import chunker
+from spark_jobs.chunk_documents.chunker import chunker_fingerprint
+from spark_jobs.parse_documents import reading
+from spark_jobs.parse_documents.reading import parser_fingerprint
 
 
 def versions(**changes):
@@ -55,12 +58,17 @@ def test_a_change_concerns_the_tables_that_are_made_with_it(changes, stale):
     assert {table for table, before, after in pairs if before != after} == stale
 
 
-def test_versions_are_the_spark_jobs_own():
-    from spark_jobs.chunk_documents import chunker
-    from spark_jobs.parse_documents import reading
+def test_a_new_parser_or_chunker_is_seen_by_dagster_and_by_the_spark_jobs(monkeypatch):
+    def job_fingerprints():
+        return parser_fingerprint(CorpusSettings()), chunker_fingerprint(ChunkSettings(), "model")
 
-    assert chunker._VERSION == CHUNKER_VERSION
-    assert reading._PARSER_VERSION == PARSER_VERSION
+    seen, done = versions(), job_fingerprints()
+    for module, name in ((code_versions, "PARSER_VERSION"), (reading, "PARSER_VERSION")):
+        monkeypatch.setattr(module, name, "other")
+    for module, name in ((code_versions, "CHUNKER_VERSION"), (chunker, "CHUNKER_VERSION")):
+        monkeypatch.setattr(module, name, "other")
+    assert [a != b for a, b in zip(seen, versions(), strict=True)] == [True, True, False, False]
+    assert [a != b for a, b in zip(done, job_fingerprints(), strict=True)] == [True, True]
 
 
 def test_a_local_model_is_known_by_its_files(tmp_path):
