@@ -10,7 +10,7 @@ from forebay.errors import ConfigurationError
 from forebay.sources.contract import Changes, ReadUnit, Record, Rejected, UnreadableError
 from forebay.sources.formats import units_of_file
 from forebay.sources.names import printable
-from forebay.sources.records import records_of
+from forebay.sources.records import steady_records
 
 __all__ = ["FolderSource"]
 
@@ -36,17 +36,13 @@ class FolderSource:
         """Read a file; one that is written to meanwhile is refused."""
         with open(unit.address, "rb") as stream:
             before = _version(os.fstat(stream.fileno()))
-            records = records_of(unit, stream, max_bytes)
-            # Held back until it is known that nobody wrote meanwhile. A range of lines is small; a Parquet file may be
-            # of any size, but half written it can't be read at all.
-            if unit.format != "parquet":
-                records = iter(list(records))
-            else:
-                yield from records
-            if _version(os.fstat(stream.fileno())) != before:
-                detail = "the file was written to while it was read; the next run reads it again"
-                raise UnreadableError(RejectionReason.CHANGED_WHILE_READ, detail)
-            yield from records
+
+            def require_unchanged() -> None:
+                if _version(os.fstat(stream.fileno())) != before:
+                    detail = "the file was written to while it was read; the next run reads it again"
+                    raise UnreadableError(RejectionReason.CHANGED_WHILE_READ, detail)
+
+            yield from steady_records(unit, stream, max_bytes, require_unchanged)
 
     def acknowledge(self, changes: Changes, rejected: Sequence[Rejected]) -> None:
         """Do nothing: a folder keeps no account."""

@@ -10,7 +10,7 @@ from forebay.errors import ConfigurationError
 from forebay.sources.contract import Changes, ReadUnit, Record, Rejected, UnreadableError
 from forebay.sources.formats import units_of_file
 from forebay.sources.names import is_hidden, printable, refuse_credentials
-from forebay.sources.records import records_of
+from forebay.sources.records import READ_BYTES, steady_records
 
 __all__ = ["ObjectStoreSource"]
 
@@ -25,7 +25,6 @@ _PACKAGES = {
 }
 _MARKS = ("generation", "ETag", "etag", "md5", "last_modified", "LastModified", "updated", "mtime", "created")
 """What stores call that which changes with an object's bytes, the surest first."""
-_BLOCK_BYTES = 4 * 2**20
 
 
 class ObjectStoreSource:
@@ -67,16 +66,21 @@ class ObjectStoreSource:
         files, _ = _open_store(self._name)
         path = unit.address.decode()
         before = _current_version(files, path)
+
+        def require_unchanged() -> None:
+            if _current_version(files, path) != before:
+                detail = "the object was replaced while it was read; the next run reads it again"
+                raise UnreadableError(RejectionReason.CHANGED_WHILE_READ, detail)
+
         try:
             # Some stores notice a replaced object by themselves, and some would mix the two.
-            records = _read(files, path, unit, max_bytes)
+            with _opened(files, path, unit) as stream:
+                yield from steady_records(unit, stream, max_bytes, require_unchanged)
+        except UnreadableError:
+            raise
         except Exception as exc:
-            if _current_version(files, path) == before:
-                raise UnreadableError(RejectionReason.UNREADABLE, f"it can't be read ({_brief(exc)})") from exc
-            raise _replaced() from exc
-        if _current_version(files, path) != before:
-            raise _replaced()
-        yield from records
+            require_unchanged()
+            raise UnreadableError(RejectionReason.UNREADABLE, f"it can't be read ({_brief(exc)})") from exc
 
     def acknowledge(self, changes: Changes, rejected: Sequence[Rejected]) -> None:
         """Do nothing: a store keeps no account."""
@@ -139,16 +143,12 @@ def _current_version(files: Any, path: str) -> str | None:
         raise UnreadableError(RejectionReason.UNREADABLE, f"it can't be looked up ({_brief(exc)})") from exc
 
 
-def _read(files: Any, path: str, unit: ReadUnit, max_bytes: int) -> list[Record | Rejected]:
-    with files.open(path, "rb", block_size=_BLOCK_BYTES, cache_type="readahead") as remote:
-        # fsspec's own readline takes no limit.
-        stream = io.BufferedReader(remote, _BLOCK_BYTES)
-        return list(records_of(unit, stream, max_bytes))
-
-
-def _replaced() -> UnreadableError:
-    detail = "the object was replaced while it was read; the next run reads it again"
-    return UnreadableError(RejectionReason.CHANGED_WHILE_READ, detail)
+def _opened(files: Any, path: str, unit: ReadUnit) -> io.BufferedReader:
+    # The columns of a Parquet file are read by turns, each from a place of its own: what lies behind is of no use.
+    cache = "none" if unit.format == "parquet" else "readahead"
+    remote = files.open(path, "rb", block_size=READ_BYTES, cache_type=cache)
+    # fsspec's own readline takes no limit.
+    return io.BufferedReader(remote, READ_BYTES)
 
 
 def _brief(exc: Exception) -> str:

@@ -1,16 +1,44 @@
 """From the bytes of one unit to the records that should become documents."""
 
 import json
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from forebay.documents import RejectionReason
 from forebay.sources.contract import ReadUnit, Record, Rejected
 from forebay.sources.lines import read_lines
 
-__all__ = ["records_of"]
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
-_PARQUET_ROWS = 256
+__all__ = ["READ_BYTES", "records_of", "steady_records"]
+
+READ_BYTES = 4 * 2**20
+"""How much of a large file is asked for at once."""
+_BATCH_ROWS = 256
+_BATCH_BYTES = 16 * 2**20
+
+
+def steady_records(
+    unit: ReadUnit, stream: BinaryIO, max_bytes: int, require_unchanged: Callable[[], None]
+) -> Iterator[Record | Rejected]:
+    """Split what a file holds, as `records_of` does, where somebody may write to the file meanwhile.
+
+    Args:
+        unit: What is read.
+        stream: Its file from the first byte, seekable.
+        max_bytes: Largest document.
+        require_unchanged: Raises `UnreadableError` where the file is not what it was when it was opened.
+    """
+    records = records_of(unit, stream, max_bytes)
+    # Held back until it is known that nobody wrote meanwhile. A range of lines is small; a Parquet file may be of any
+    # size, but half written it can't be read at all.
+    if unit.format == "parquet":
+        yield from records
+    else:
+        records = iter(list(records))
+    require_unchanged()
+    yield from records
 
 
 def records_of(unit: ReadUnit, stream: BinaryIO, max_bytes: int) -> Iterator[Record | Rejected]:
@@ -52,18 +80,27 @@ def _parquet_rows(unit: ReadUnit, stream: BinaryIO, max_bytes: int) -> Iterator[
 
     number = 0
     try:
-        for batch in pq.ParquetFile(stream).iter_batches(batch_size=_PARQUET_ROWS):
-            for row in batch.to_pylist():
-                number += 1
-                place = f"{unit.uri}#row={number}"
-                data = json.dumps(row, default=str).encode()
-                if len(data) > max_bytes:
-                    yield Rejected(place, number, RejectionReason.TOO_LARGE, f"a row larger than {max_bytes} bytes")
-                else:
-                    yield Record(place, number, data, "row")
+        for row in _rows(pq.ParquetFile(stream, buffer_size=READ_BYTES, pre_buffer=False)):
+            number += 1
+            place = f"{unit.uri}#row={number}"
+            data = json.dumps(row, default=str).encode()
+            if len(data) > max_bytes:
+                yield Rejected(place, number, RejectionReason.TOO_LARGE, f"a row larger than {max_bytes} bytes")
+            else:
+                yield Record(place, number, data, "row")
     except (pa.ArrowException, ValueError, OSError) as exc:
-        if isinstance(exc, OSError) and exc.errno:
-            # The file can't be read; Arrow's own complaints have no number.
+        if isinstance(exc, OSError) and (exc.errno or type(exc) is not OSError):
+            # The file can't be read; Arrow's own complaints are plain ones without a number.
             raise
         detail = f"the Parquet file can't be read after row {number}: {exc}"[:300]
         yield Rejected(unit.uri, number + 1, RejectionReason.PARSER_ERROR, detail)
+
+
+def _rows(file: "pq.ParquetFile") -> Iterator[dict[str, Any]]:
+    """Read rows in batches that are small where rows are large."""
+    for number in range(file.num_row_groups):
+        group = file.metadata.row_group(number)
+        row_bytes = group.total_byte_size // max(group.num_rows, 1)
+        n_rows = min(max(_BATCH_BYTES // max(row_bytes, 1), 1), _BATCH_ROWS)
+        for batch in file.iter_batches(batch_size=n_rows, row_groups=[number], use_threads=False):
+            yield from batch.to_pylist()

@@ -1,3 +1,5 @@
+import base64
+import io
 import json
 import os
 import pickle
@@ -110,7 +112,7 @@ def test_a_file_that_is_written_to_while_it_is_read_yields_nothing(tmp_path, mon
             with (tmp_path / "rows.jsonl").open("a") as file:
                 file.write('{"text": "more"}\n')
 
-    monkeypatch.setattr("forebay.sources.folder.records_of", write_midway)
+    monkeypatch.setattr("forebay.sources.records.records_of", write_midway)
     yielded = []
     with pytest.raises(UnreadableError) as caught:
         yielded.extend(FolderSource(tmp_path).read(unit, 100))
@@ -163,6 +165,45 @@ def test_an_unreadable_parquet_file_is_rejected(tmp_path, data):
     (tmp_path / "a.parquet").write_bytes(data)
     (rejected,) = read(tmp_path, "a.parquet")
     assert (rejected.uri, rejected.reason) == ("a.parquet", RejectionReason.PARSER_ERROR)
+
+
+def test_a_large_parquet_file_is_never_held_whole(tmp_path):
+    """64 pages of 1 MB in one row group: the first row costs a few of them."""
+    text = pa.array([base64.b64encode(os.urandom(3 * 2**18)).decode() for _ in range(64)])
+    pq.write_table(pa.table({"text": text}), tmp_path / "a.parquet", write_batch_size=1)
+    del text
+    held_before = pa.total_allocated_bytes()
+    (unit,) = FolderSource(tmp_path).changes().units
+    with (tmp_path / "a.parquet").open("rb") as stream:
+        records = records_of(unit, CountingReader(stream), 2**21)
+        assert next(records).position == 1
+        assert CountingReader.count < 24 * 2**20
+        assert pa.total_allocated_bytes() - held_before < 40 * 2**20
+        assert [record.position for record in records] == list(range(2, 65))
+
+
+class CountingReader(io.BufferedReader):
+    """Counts the bytes that are read."""
+
+    count = 0
+
+    def read(self, size=-1, /):
+        data = super().read(size)
+        CountingReader.count += len(data)
+        return data
+
+
+def test_a_parquet_file_that_the_system_can_not_read_is_no_broken_file(tmp_path):
+    pq.write_table(pa.table({"text": ["x"] * 10}), tmp_path / "a.parquet")
+    (unit,) = FolderSource(tmp_path).changes().units
+
+    class Silent(io.BytesIO):
+        def read(self, size=-1, /):
+            raise TimeoutError("no answer")
+
+    # As fsspec's time limit: an OSError of a kind of its own, without a number.
+    with pytest.raises(TimeoutError):
+        list(records_of(unit, Silent(b"x" * 100), 1000))
 
 
 def test_a_parquet_file_that_is_cut_off_is_rejected(tmp_path):

@@ -1,5 +1,7 @@
+import base64
 import io
 import json
+import os
 import pickle
 import sys
 
@@ -130,10 +132,32 @@ def test_an_object_that_is_replaced_while_it_is_read_yields_nothing(store, monke
         store.pipe("bucket/folder/a.txt", b"b" * size)
         return records_of(unit, stream, max_bytes)
 
-    monkeypatch.setattr("forebay.sources.object_store.records_of", replace_midway)
+    monkeypatch.setattr("forebay.sources.records.records_of", replace_midway)
     with pytest.raises(UnreadableError) as caught:
         next(ObjectStoreSource("s3://bucket/folder").read(unit, 2**24))
     assert caught.value.reason == RejectionReason.CHANGED_WHILE_READ
+
+
+def parquet(texts, **options):
+    file = io.BytesIO()
+    pq.write_table(pa.table({"text": texts}), file, **options)
+    return file.getvalue()
+
+
+def test_a_parquet_object_is_read_piece_by_piece(store):
+    """32 row groups of 1 MB that doesn't compress; of the first ones' rows, the object's end is not needed."""
+    texts = [base64.b64encode(os.urandom(768)).decode() for _ in range(32 * 1024)]
+    store.pipe("bucket/folder/a.parquet", parquet(texts, row_group_size=1024))
+    (unit,) = listed().values()
+    records = ObjectStoreSource("s3://bucket/folder").read(unit, 2000)
+    first = [next(records) for _ in range(1024)]
+    assert [json.loads(record.data)["text"] for record in first] == texts[:1024]
+    store.pipe("bucket/folder/a.parquet", parquet(["new"]))
+    with pytest.raises(UnreadableError) as caught:
+        first.extend(records)
+    assert caught.value.reason == RejectionReason.CHANGED_WHILE_READ
+    # What was read before is of the old object, and not a mixture.
+    assert [json.loads(record.data)["text"] for record in first if isinstance(record, Record)] == texts[: len(first)]
 
 
 @pytest.mark.parametrize("name", ["s3://bucket/nothing-here", "s3://no-such-bucket/folder"])
