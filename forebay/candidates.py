@@ -1,17 +1,21 @@
 """The candidate: which shards the next release would have, as the index job left them."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from forebay.documents import partition_key
 from forebay.embedding.spec import EmbeddingSpec
+from forebay.errors import ReleaseError
 from forebay.settings import IndexSettings
 from forebay.store.contract import ShardRef
 
 __all__ = ["Candidate"]
 
 _FILE = "candidate.json"
+_SHOWN = 10
 
 
 class Candidate(BaseModel):
@@ -33,6 +37,24 @@ class Candidate(BaseModel):
             return cls.model_validate_json((shards / _FILE).read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
+
+    def require_whole(self, chunks: Mapping[str, int]) -> None:
+        """See to it that the shards hold what the chunk table does.
+
+        Args:
+            chunks: Rows of the chunk table that the candidate was made from, by partition.
+
+        Raises:
+            ReleaseError: chunks are missing, or are there that the table doesn't have.
+        """
+        held = {partition_key(number): ref.chunks for number, ref in self.shards.items()}
+        wrong = sorted(key for key in {*held, *chunks} if held.get(key, 0) != chunks.get(key, 0))
+        if wrong:
+            raise ReleaseError(
+                f"the candidate is not whole: of its shards {', '.join(wrong[:_SHOWN])} hold other chunks than "
+                f"the table, or none ({len(wrong)} in all), as after a backfill of other partitions alone; run "
+                "`ingest_job` or backfill these, too; shards that are built already are kept."
+            )
 
     def save(self, shards: Path) -> None:
         """Replace the candidate at once."""

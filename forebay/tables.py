@@ -188,10 +188,10 @@ class Table:
         dataset = self.published()
         return 0 if dataset is None else dataset.count_rows(where)
 
-    def rows_per_shard(self) -> dict[str, int]:
-        """Count the rows of the newest version by Dagster partition, from its column `shard`."""
+    def rows_per_shard(self, version: int | None = None) -> dict[str, int]:
+        """Count the rows of a version, or of the newest, by Dagster partition, from its column `shard`."""
         counts = Counter[int]()
-        for batch in self.newest().scanner(columns=["shard"]).to_batches():
+        for batch in lance.dataset(self.uri, version=version).scanner(columns=["shard"]).to_batches():
             counts.update(dict(enumerate(np.bincount(batch.column("shard")).tolist())))
         return {partition_key(number): count for number, count in sorted(counts.items())}
 

@@ -15,7 +15,7 @@ from forebay.golden import GoldenQuestions
 from forebay.releases import Evaluation, ReleaseManifest, ReleaseRegistry, now, worse_metrics
 from forebay.settings import CorpusSettings, PathSettings, ReleaseSettings
 from forebay.store.qdrant_edge import QdrantEdgeStore
-from forebay.tables import document_table, quarantine_table
+from forebay.tables import chunk_table, document_table, quarantine_table
 from orchestration.defs.documents import golden_questions
 from orchestration.defs.index import index_shards
 from quality.retrieval import evaluate
@@ -30,6 +30,7 @@ def _candidate_manifest(paths: PathSettings) -> ReleaseManifest:
     candidate = Candidate.load(paths.shards)
     if candidate is None:
         raise ReleaseError("there is no candidate; materialize the asset `index_shards` first.")
+    candidate.require_whole(chunk_table(paths.tables).rows_per_shard(candidate.table_versions["chunks"]))
     shards = tuple(ref for _, ref in sorted(candidate.shards.items()))
     if not shards:
         raise ReleaseError("the candidate holds no chunks; a release needs some.")

@@ -51,7 +51,9 @@ def load_index(orders: JobOrders, report: Reporter) -> None:
     if previous is not None and (previous.embedding, previous.index) != (spec, settings):
         previous = None
     store = QdrantEdgeStore(paths.shards, spec, settings)
-    if previous is not None and previous.table_versions == known and _are_built(store, previous):
+    expected = chunks.published_rows(orders.where)
+    is_same = previous is not None and previous.table_versions == known and _are_built(store, previous)
+    if previous is not None and is_same and _indexed(orders, previous.shards) == expected:
         refs, built = previous.shards, 0
         report.started()
         report.progress("nothing changed")
@@ -60,9 +62,7 @@ def load_index(orders: JobOrders, report: Reporter) -> None:
             report.started()
             job = _IndexJob(spark, chunks, embeddings, known, orders, store, paths)
             refs, built = job.build(spec, settings, previous, report)
-        others = {} if previous is None else previous.shards
-        refs = {number: ref for number, ref in others.items() if number not in orders.shards} | refs
-    _report(orders, report, refs, built, chunks.published_rows(orders.where))
+    _report(orders, report, refs, built, expected)
     Candidate(embedding=spec, index=settings, shards=refs, table_versions=known).save(paths.shards)
 
 
@@ -90,12 +90,17 @@ class _IndexJob:
     def build(
         self, spec: EmbeddingSpec, settings: IndexSettings, previous: Candidate | None, report: Reporter
     ) -> tuple[dict[int, ShardRef], int]:
-        """Build the shards that are missing; gives all shards of the run, and how many were built."""
+        """Build the run's shards that are missing; gives every shard of the corpus that is there, and how many are new.
+
+        Shards that the run doesn't cover are known by their content, too: what the candidate before said of them may
+        be out of date.
+        """
         keys = self._keys(self._versions["chunks"]).persist()
         contents = shard_contents(keys, spec, settings)
         found = {number: self._store.find_shard(number, content) for number, content in contents.items()}
         refs = {number: ref for number, ref in found.items() if ref is not None}
-        missing = {number: contents[number] for number, ref in found.items() if ref is None}
+        lacking = (contents.keys() - refs.keys()) & set(self._orders.shards)
+        missing = {number: contents[number] for number in sorted(lacking)}
         if not missing:
             report.progress("every shard is there already")
             return refs, 0
@@ -111,7 +116,7 @@ class _IndexJob:
         return refs | {ref.number: ref for ref in refs_of(made)}, len(missing)
 
     def _keys(self, version: int) -> DataFrame:
-        return read_lance(self._spark, self._chunks.uri, version=version, columns=KEY_COLUMNS, where=self._orders.where)
+        return read_lance(self._spark, self._chunks.uri, version=version, columns=KEY_COLUMNS)
 
     def _bases(
         self,
@@ -160,9 +165,13 @@ def _are_built(store: QdrantEdgeStore, candidate: Candidate) -> bool:
     return all(store.find_shard(ref.number, ref.content) == ref for ref in candidate.shards.values())
 
 
+def _indexed(orders: JobOrders, refs: dict[int, ShardRef]) -> int:
+    return sum(ref.chunks for number, ref in refs.items() if number in orders.shards)
+
+
 def _report(orders: JobOrders, report: Reporter, refs: dict[int, ShardRef], built: int, expected: int) -> None:
     covered = [ref for number, ref in sorted(refs.items()) if number in orders.shards]
-    held = sum(ref.chunks for ref in covered)
+    held = _indexed(orders, refs)
     report.checks(check_index(chunks=expected, indexed=held))
     report.figures(
         rows=held,

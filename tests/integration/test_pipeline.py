@@ -229,7 +229,11 @@ def test_a_worse_candidate_is_not_promoted(ingested, copied, monkeypatch):
 
     monkeypatch.setenv("FOREBAY_DATA", str(copied.data))
     candidate = Candidate.load(copied.paths.shards)
-    worse = candidate.model_copy(update={"shards": dict(list(candidate.shards.items())[:1])})
+    chunks = _tables(copied)[1]
+    chunks.delete("shard != 0")
+    chunks.publish()
+    versions = {**candidate.table_versions, "chunks": chunks.published_version()}
+    worse = candidate.model_copy(update={"shards": {0: candidate.shards[0]}, "table_versions": versions})
     worse.save(copied.paths.shards)
     result = dg.materialize([evaluation, release], raise_on_error=False)
     assert not result.success
