@@ -1,5 +1,6 @@
 """The one launcher of the online side: `python -m bentos.serve`."""
 
+import math
 import os
 import socket
 import sys
@@ -10,7 +11,8 @@ from forebay.settings import PathSettings, ServingSettings
 
 __all__ = ["main", "require_free_port", "serving_environment"]
 
-_GRACE_S = 10
+# What the gateway takes to end what is under way, once its own limit has passed.
+_MARGIN_S = 3
 
 
 def require_free_port(host: str, port: int) -> None:
@@ -49,7 +51,7 @@ def main() -> None:
     root = Path(__file__).resolve().parent.parent
     command = [sys.executable, "-m", "bentoml", "serve", "bentos.gateway.service:Gateway"]
     command += ["--working-dir", str(root), "--host", settings.host, "--port", str(settings.port)]
-    command += ["--timeout-graceful-shutdown", str(_GRACE_S)]
+    command += ["--timeout-graceful-shutdown", str(math.ceil(settings.drain_s) + _MARGIN_S)]
     os.execve(sys.executable, command, environment)
 
 

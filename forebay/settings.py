@@ -317,6 +317,9 @@ class ServingSettings(BaseSettings):
     the weight (see `bentos.gateway.support`)."""
     answer_timeout_s: float = Field(default=300, gt=0)
     """Longest time that one answer may take."""
+    drain_s: float = Field(default=20, ge=0)
+    """Longest time that answers under way still have once the services are told to end; what kills them has to wait
+    10 s longer."""
 
 
 class GeneratorSettings(BaseSettings):

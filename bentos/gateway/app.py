@@ -15,6 +15,7 @@ from starlette.routing import Route
 from bentos.gateway.answers import Answerer, search_release
 from bentos.gateway.body import parse_body, read_body
 from bentos.gateway.chat import complete, read_question, stream_events
+from bentos.gateway.draining import Drain
 from bentos.gateway.edge import Edge
 from bentos.gateway.errors import ApiError, JsonResponse
 from bentos.gateway.health import report_health
@@ -42,6 +43,8 @@ class Backends:
     """Limits of the API."""
     generator: GeneratorSettings
     """Limits of an answer."""
+    drain: Drain
+    """What requests under way have to keep to when the process ends."""
 
 
 async def chat_completions(request: Request) -> Response:
@@ -52,8 +55,9 @@ async def chat_completions(request: Request) -> Response:
     answerer = Answerer(backends.retrieval, backends.generation, backends.serving)
     timeout_s = backends.serving.answer_timeout_s
     if not body.stream:
-        return JsonResponse(await _until_disconnect(request, complete(answerer, question, timeout_s=timeout_s)))
-    events = stream_events(answerer, question, wants_usage=body.wants_usage, timeout_s=timeout_s)
+        whole = complete(answerer, question, backends.drain, timeout_s=timeout_s)
+        return JsonResponse(await _until_disconnect(request, whole))
+    events = stream_events(answerer, question, backends.drain, wants_usage=body.wants_usage, timeout_s=timeout_s)
     # The first event decides between an HTTP error and a stream.
     first = await _until_disconnect(request, anext(events))
     return StreamingResponse(_chain(first, events), media_type="text/event-stream", headers=_STREAM_HEADERS)
@@ -65,7 +69,8 @@ async def search(request: Request) -> Response:
     body = parse_body(await read_body(request, backends.serving.max_body_bytes), SearchBody)
     _check_search(body, backends.serving)
     item = SearchItem(question=body.text, top_k=body.top_k, mode=body.mode, filter=body.filter or {})
-    outcome = await search_release(backends.retrieval, item)
+    async with backends.drain.deadline():
+        outcome = await search_release(backends.retrieval, item)
     return JsonResponse(outcome.model_dump(include={"release", "hits"}))
 
 

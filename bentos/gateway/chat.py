@@ -10,6 +10,7 @@ from contextlib import aclosing
 from typing import Any
 
 from bentos.gateway.answers import Answer, Answerer, Question
+from bentos.gateway.draining import Drain
 from bentos.gateway.errors import ApiError
 from bentos.gateway.protocol import MODEL_ID, ChatRequest
 from forebay.settings import GeneratorSettings, ServingSettings
@@ -58,16 +59,16 @@ def read_question(request: ChatRequest, serving: ServingSettings, generator: Gen
     )
 
 
-async def complete(answerer: Answerer, question: Question, *, timeout_s: float) -> dict[str, Any]:
+async def complete(answerer: Answerer, question: Question, drain: Drain, *, timeout_s: float) -> dict[str, Any]:
     """Answer as one `chat.completion` document.
 
     Raises:
-        ApiError: as `Answerer.answer`, and 504 where the answer takes longer than `timeout_s`.
+        ApiError: as `Answerer.answer` and `Drain.deadline`, and 504 where the answer takes longer than `timeout_s`.
     """
     pieces: list[str] = []
     answer: Answer | None = None
     try:
-        async with aclosing(_timed(answerer.answer(question), timeout_s)) as steps:
+        async with aclosing(_timed(answerer.answer(question), drain, timeout_s)) as steps:
             async for step in steps:
                 if isinstance(step, Answer):
                     answer = step
@@ -93,7 +94,7 @@ async def complete(answerer: Answerer, question: Question, *, timeout_s: float) 
 
 
 async def stream_events(
-    answerer: Answerer, question: Question, *, wants_usage: bool, timeout_s: float
+    answerer: Answerer, question: Question, drain: Drain, *, wants_usage: bool, timeout_s: float
 ) -> AsyncGenerator[bytes, None]:
     """Answer as server-sent events; the last chunk with a choice carries citations, release and grounding.
 
@@ -103,7 +104,7 @@ async def stream_events(
     head = _head("chat.completion.chunk")
     has_begun = False
     try:
-        async with aclosing(_timed(answerer.answer(question), timeout_s)) as steps:
+        async with aclosing(_timed(answerer.answer(question), drain, timeout_s)) as steps:
             async for step in steps:
                 if not has_begun:
                     has_begun = True
@@ -131,13 +132,15 @@ async def stream_events(
     yield b"data: [DONE]\n\n"
 
 
-async def _timed(steps: AsyncGenerator[str | Answer, None], timeout_s: float) -> AsyncGenerator[str | Answer, None]:
+async def _timed(
+    steps: AsyncGenerator[str | Answer, None], drain: Drain, timeout_s: float
+) -> AsyncGenerator[str | Answer, None]:
     """Pass steps on until the deadline; set anew for each, because a stream's first step has its own task."""
     deadline = asyncio.get_running_loop().time() + timeout_s
     async with aclosing(steps):
         while True:
             try:
-                async with asyncio.timeout_at(deadline):
+                async with drain.deadline(deadline):
                     step = await anext(steps)
             except StopAsyncIteration:
                 return

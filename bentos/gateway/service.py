@@ -6,6 +6,7 @@ import bentoml
 
 from bentos.gateway.app import Backends, create_app
 from bentos.gateway.connection import ServiceConnection
+from bentos.gateway.draining import Drain
 from bentos.gateway.health import is_ready
 from bentos.gateway.upstream import RemoteGeneration, RemoteRetrieval
 from bentos.generator.service import Generator
@@ -31,13 +32,20 @@ class Gateway:
         show_own_logs()
         self._connections = [_connection("retriever", self.retriever), _connection("generator", self.generator)]
         retriever, generator = self._connections
+        settings = ServingSettings()
         self._backends = Backends(
             RemoteRetrieval(retriever),
             RemoteGeneration(generator),
-            ServingSettings(),
+            settings,
             GeneratorSettings(),
+            Drain(settings.drain_s),
         )
         app.state.backends = self._backends
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        """Begin to drain when the process is told to end."""
+        self._backends.drain.begin_on_signals()
 
     @bentoml.on_shutdown
     async def close(self) -> None:

@@ -1,8 +1,9 @@
 """A small process between the generator and vLLM that leaves none of vLLM's processes behind.
 
 Run as `python -m bentos.generator.guard <command> ...`. It starts the command in a process group of its own
-and ends the whole group when the command ends, on SIGTERM, or when its standard input closes - which the
-system does for it when the generator dies in any way, SIGKILL included.
+and ends the whole group when the command ends, or when its standard input closes - which the system does for
+it when the generator dies in any way, SIGKILL included. SIGTERM and SIGINT it ignores: BentoML sends them to the
+generator and its children alike, and the generator still has answers under way that need vLLM.
 """
 
 import os
@@ -24,7 +25,7 @@ def run(command: list[str]) -> int:
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_parent)
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ending.set())
+        signal.signal(number, lambda *_: None)
     threading.Thread(target=_wait_for_end_of_input, args=(ending,), daemon=True).start()
     while child.poll() is None and not ending.wait(0.2):
         pass

@@ -12,7 +12,7 @@ import pytest
 from tests.pipeline import ROOT
 
 _READY_S = 600
-_STOP_S = 60
+_STOP_S = 90
 
 
 class Services:
@@ -30,7 +30,13 @@ def services(ingested, tmp_path_factory):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = tmp_path_factory.mktemp("services") / "services.log"
-    environment = {**os.environ, "FOREBAY_DATA": str(ingested.data), "FOREBAY_SERVING_PORT": str(port)}
+    environment = {
+        **os.environ,
+        "FOREBAY_DATA": str(ingested.data),
+        "FOREBAY_SERVING_PORT": str(port),
+        # An answer takes 2-20 s, by the processor and what else runs on it.
+        "FOREBAY_SERVING_DRAIN_S": "60",
+    }
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "forebay.cli.main", "serve"],

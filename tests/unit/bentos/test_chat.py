@@ -6,6 +6,7 @@ import pytest
 from aiohttp import web
 
 from bentos.gateway.app import Backends, create_app
+from bentos.gateway.draining import Drain
 from bentos.gateway.grounding import REFUSAL
 from bentos.gateway.upstream import RemoteGeneration
 from bentos.generator.protocol import GenerationEvent
@@ -27,7 +28,7 @@ def client():
         app = create_app()
         generation = ScriptedGeneration(events, ready=ready)
         retrieval = ScriptedRetrieval(outcome)
-        app.state.backends = Backends(retrieval, generation, ServingSettings(**limits), GeneratorSettings())
+        app.state.backends = Backends(retrieval, generation, ServingSettings(**limits), GeneratorSettings(), Drain(1))
         made = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")
         made.generation, made.retrieval = generation, retrieval
         clients.append(made)
@@ -203,7 +204,9 @@ async def test_a_caller_that_leaves_ends_the_generation(stream, serve):
     hanging = HangingGenerator()
     app = create_app()
     generation = RemoteGeneration(await serve(hanging.handle))
-    app.state.backends = Backends(ScriptedRetrieval(FOUND), generation, ServingSettings(), GeneratorSettings())
+    app.state.backends = Backends(
+        ScriptedRetrieval(FOUND), generation, ServingSettings(), GeneratorSettings(), Drain(1)
+    )
     body = json.dumps({**ASK, "stream": stream}).encode()
     messages = [{"type": "http.request", "body": body, "more_body": False}]
     sent = []
@@ -233,7 +236,7 @@ async def test_an_answer_that_takes_too_long_is_a_504(serve):
     app = create_app()
     limits = ServingSettings(answer_timeout_s=0.1)
     generation = RemoteGeneration(await serve(HangingGenerator().handle))
-    app.state.backends = Backends(ScriptedRetrieval(FOUND), generation, limits, GeneratorSettings())
+    app.state.backends = Backends(ScriptedRetrieval(FOUND), generation, limits, GeneratorSettings(), Drain(1))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as caller:
         response = await caller.post("/v1/chat/completions", json=ASK)
     assert response.status_code == 504

@@ -132,7 +132,7 @@ open(sys.argv[1], "w").write(str(child.pid)); time.sleep(99)
 """
 
 
-@pytest.mark.parametrize("end", ["close stdin", "SIGTERM", "SIGKILL the parent"])
+@pytest.mark.parametrize("end", ["close stdin", "SIGKILL the parent"])
 def test_the_guard_leaves_no_grandchild_behind(tmp_path, end):
     note = tmp_path / "pid"
     command = [sys.executable, "-m", "bentos.generator.guard", sys.executable, "-c", SPAWNING, str(note)]
@@ -145,10 +145,24 @@ def test_the_guard_leaves_no_grandchild_behind(tmp_path, end):
     if end == "close stdin":
         guard.stdin.close()
     else:
-        guard.send_signal(signal.SIGTERM if end == "SIGTERM" else signal.SIGKILL)
+        guard.kill()
     guard.wait(20)
     guard.stdin.close()
     wait_until(lambda: not is_running(grandchild), 20)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_guard_leaves_it_to_its_parent_when_to_end(tmp_path, number):
+    note = tmp_path / "pid"
+    command = [sys.executable, "-m", "bentos.generator.guard", sys.executable, "-c", SPAWNING, str(note)]
+    guard = subprocess.Popen(command, stdin=subprocess.PIPE)
+    wait_until(lambda: note.exists() and note.read_text(), 20)
+    guard.send_signal(number)
+    with pytest.raises(subprocess.TimeoutExpired):
+        guard.wait(1)
+    assert is_running(int(note.read_text()))
+    guard.stdin.close()
+    guard.wait(20)
 
 
 def wait_until(condition, seconds):

@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from bentos.gateway.app import Backends, create_app
+from bentos.gateway.draining import Drain
 from bentos.retriever.protocol import SearchOutcome
 from forebay.settings import GeneratorSettings, ServingSettings
 from tests.unit.bentos.conftest import ScriptedGeneration, ScriptedRetrieval
@@ -15,7 +16,7 @@ USER = [{"role": "user", "content": "hello"}]
 async def client():
     app = create_app()
     backends = (ScriptedRetrieval(SearchOutcome(release="r1")), ScriptedGeneration([]))
-    app.state.backends = Backends(*backends, ServingSettings(), GeneratorSettings())
+    app.state.backends = Backends(*backends, ServingSettings(), GeneratorSettings(), Drain(1))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as made:
         yield made
 
