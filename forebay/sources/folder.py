@@ -27,13 +27,40 @@ class FolderSource:
         return str(self._folder)
 
     def changes(self, cursor: str | None = None) -> Changes:
-        """List every file with its size and modification time; the cursor is a hash of them."""
+        """List every file with its size and modification time; the cursor is a hash of them.
+
+        Raises:
+            ConfigurationError: there is no such folder, it can't be read, or it went away meanwhile.
+        """
+        before = self._identity()
         units = list(self._units())
+        if self._identity() != before:
+            # Files that were gone already would pass for deleted ones.
+            raise ConfigurationError(
+                f"the folder {self.name!r} went away while it was listed; see that it stays (is it mounted?), and run "
+                "again."
+            )
         state = dict.fromkeys((unit.uri, unit.version) for unit in units)
         return Changes(units, content_hash(*(part for entry in state for part in entry)))
 
     def read(self, unit: ReadUnit, max_bytes: int) -> Iterator[Record | Rejected]:
-        """Read a file; one that is written to meanwhile is refused."""
+        """Read a file; one that is written to meanwhile is refused.
+
+        Raises:
+            UnreadableError: it was written to, or it is gone.
+            OSError: it can't be read for a reason that the operating system names.
+        """
+        try:
+            yield from self._read(unit, max_bytes)
+        except FileNotFoundError as exc:
+            what = "it is" if self._folder.exists() else f"the whole folder {self.name!r} is"
+            detail = f"{what} gone since it was listed; the next run reads what is there then"
+            raise UnreadableError(RejectionReason.UNREADABLE, detail) from exc
+
+    def acknowledge(self, changes: Changes, rejected: Sequence[Rejected]) -> None:
+        """Do nothing: a folder keeps no account."""
+
+    def _read(self, unit: ReadUnit, max_bytes: int) -> Iterator[Record | Rejected]:
         with open(unit.address, "rb") as stream:
             before = _version(os.fstat(stream.fileno()))
 
@@ -44,8 +71,13 @@ class FolderSource:
 
             yield from steady_records(unit, stream, max_bytes, require_unchanged)
 
-    def acknowledge(self, changes: Changes, rejected: Sequence[Rejected]) -> None:
-        """Do nothing: a folder keeps no account."""
+    def _identity(self) -> tuple[int, int] | None:
+        """Tell this folder from another one that takes its place, such as an empty mount point."""
+        try:
+            status = self._folder.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def _units(self) -> Iterator[ReadUnit]:
         root = os.fsencode(self._folder)
@@ -80,4 +112,7 @@ def _version(status: os.stat_result) -> str:
 
 
 def _raise(error: OSError) -> None:
-    raise ConfigurationError(f"the folder {error.filename!r} can't be read ({error.strerror}).") from error
+    raise ConfigurationError(
+        f"the folder {error.filename!r} can't be read ({error.strerror}); mend that and run again: what is not listed "
+        "would be deleted."
+    ) from error

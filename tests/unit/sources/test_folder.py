@@ -13,6 +13,7 @@ from forebay.errors import ConfigurationError
 from forebay.sources import formats
 from forebay.sources.contract import Record, UnreadableError
 from forebay.sources.folder import FolderSource
+from forebay.sources.formats import units_of_file
 from forebay.sources.records import records_of
 
 
@@ -94,12 +95,37 @@ def test_the_cursor_and_the_version_follow_changes(tmp_path):
     assert source.changes().cursor != after.cursor
 
 
-def test_a_file_that_is_gone_is_an_error_of_the_system(tmp_path):
-    (tmp_path / "a.txt").write_text("x")
-    (unit,) = FolderSource(tmp_path).changes().units
-    (tmp_path / "a.txt").unlink()
-    with pytest.raises(FileNotFoundError):
-        list(FolderSource(tmp_path).read(unit, 10))
+def test_what_is_gone_since_it_was_listed_is_unreadable(tmp_path):
+    source = FolderSource(tmp_path / "source")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "a.txt").write_text("x")
+    (unit,) = source.changes().units
+    (tmp_path / "source" / "a.txt").unlink()
+    with pytest.raises(UnreadableError, match="it is gone since it was listed") as caught:
+        list(source.read(unit, 10))
+    assert caught.value.reason == RejectionReason.UNREADABLE
+    (tmp_path / "source").rmdir()
+    with pytest.raises(UnreadableError, match=f"the whole folder '{tmp_path}/source' is gone"):
+        list(source.read(unit, 10))
+
+
+@pytest.mark.parametrize("is_left_empty", [True, False], ids=["mount point", "nothing"])
+def test_a_folder_that_goes_away_while_it_is_listed_is_an_error_and_no_deletion(tmp_path, monkeypatch, is_left_empty):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "a.txt").write_text("x")
+    (folder / "b.txt").write_text("x")
+
+    def unmount(*args):
+        if folder.exists() and any(folder.iterdir()):
+            folder.rename(tmp_path / "elsewhere")
+            if is_left_empty:
+                folder.mkdir()
+        return units_of_file(*args)
+
+    monkeypatch.setattr("forebay.sources.folder.units_of_file", unmount)
+    with pytest.raises(ConfigurationError, match="went away while it was listed"):
+        FolderSource(folder).changes()
 
 
 def test_a_file_that_is_written_to_while_it_is_read_yields_nothing(tmp_path, monkeypatch):
