@@ -24,6 +24,8 @@ from forebay.settings import PathSettings
 from orchestration.abandoned_runs import WORKER_TAG, end_abandoned_runs, this_worker
 from orchestration.defs.automation import ALL_SHARDS, INGEST_JOB
 from orchestration.resources import INTERACTIVE_TAG
+from orchestration.run_failures import RunFailures
+from orchestration.run_report import report_failed_run
 from orchestration.sources import absolute_sources
 
 __all__ = ["main", "run_ingest"]
@@ -84,7 +86,8 @@ def run_ingest(sources: Sequence[str], paths: PathSettings, console: Console) ->
     job = defs.resolve_job_def(INGEST_JOB)
     run_id = str(uuid.uuid4())
     with dg.DagsterInstance.get() as instance:
-        end_abandoned_runs(instance)
+        for abandoned in end_abandoned_runs(instance):
+            report_failed_run(instance, abandoned, paths)
         watcher = _Watcher(instance, run_id, console)
         with watcher:
             result = job.execute_in_process(
@@ -97,7 +100,16 @@ def run_ingest(sources: Sequence[str], paths: PathSettings, console: Console) ->
                     "loggers": {"console": {"config": {"log_level": "INFO"}}},
                 },
             )
+        if not result.success:
+            _tell_failure(*report_failed_run(instance, run_id, paths), console)
     return result.success
+
+
+def _tell_failure(failures: RunFailures, page: Path, console: Console) -> None:
+    for check in failures.checks:
+        advice = check.found.get("what_to_do", "the report says what was found")
+        console.print(f"  check {check.name}: {advice}", style="red", markup=False, soft_wrap=True)
+    console.print(f"  report: {page}", markup=False, soft_wrap=True)
 
 
 class _Watcher:

@@ -5,16 +5,17 @@ import html
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from forebay.settings import PathSettings
-from forebay.tables import duplicate_table, quarantine_table
+from forebay.tables import duplicate_table, quarantine_table, sql_text
+from orchestration.run_failures import FailedCheck, RunFailures, failures_of_run
 
-__all__ = ["RunFigures", "figures_of_run", "report_markdown", "write_report"]
+__all__ = ["RunFigures", "figures_of_run", "report_failed_run", "report_markdown", "write_report"]
 
 STAGES = ("documents", "chunks", "embeddings", "index_shards", "evaluation", "release")
 """Assets of a run, in their order."""
@@ -34,6 +35,10 @@ class RunFigures:
     """Documents in quarantine, by reason."""
     merged: Sequence[Mapping[str, Any]]
     """Some of the duplicates: `doc_id`, `canonical_id`, `kind`, `similarity`."""
+    failures: RunFailures = field(default_factory=RunFailures)
+    """What went wrong."""
+    rejects: Sequence[Mapping[str, Any]] = ()
+    """Some of the run's own rejects, where it failed: `source`, `uri`, `reason`, `detail`."""
 
 
 def figures_of_run(instance: dg.DagsterInstance, run_id: str, paths: PathSettings) -> RunFigures:
@@ -49,12 +54,17 @@ def figures_of_run(instance: dg.DagsterInstance, run_id: str, paths: PathSetting
     reasons = [] if quarantine is None else quarantine.to_table(columns=["reason"])["reason"].to_pylist()
     duplicates = duplicate_table(paths.tables).published()
     merged = [] if duplicates is None else duplicates.scanner(limit=_EXAMPLES).to_table().to_pylist()
-    return RunFigures(run_id, stages, Counter(reasons), merged)
+    failures = failures_of_run(instance, run_id)
+    rejects: list[dict[str, Any]] = []
+    if failures and quarantine is not None:
+        mine = quarantine.scanner(filter=f"run_id = {sql_text(run_id)}", limit=_EXAMPLES)
+        rejects = mine.to_table().to_pylist()
+    return RunFigures(run_id, stages, Counter(reasons), merged, failures, rejects)
 
 
 def report_markdown(figures: RunFigures) -> str:
     """Write the report; plots are inline pictures."""
-    parts = [_sources(figures), _stages(figures), _left_out(figures), _plots(figures)]
+    parts = [_failures(figures), _sources(figures), _stages(figures), _left_out(figures), _plots(figures)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -65,6 +75,41 @@ def write_report(instance: dg.DagsterInstance, run_id: str, paths: PathSettings)
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(_page(run_id, markdown), "utf-8")
     return markdown, page
+
+
+def report_failed_run(instance: dg.DagsterInstance, run_id: str, paths: PathSettings) -> tuple[RunFailures, Path]:
+    """Write the report of a run that failed, which its own last asset could not; gives what failed, and the page.
+
+    It stands among the events of the asset `run_report`, too, as an observation: nothing was made.
+    """
+    markdown, page = write_report(instance, run_id, paths)
+    failures = failures_of_run(instance, run_id)
+    metadata = {
+        "run": run_id,
+        "failed": ", ".join(stage.name for stage in failures.stages),
+        "report": dg.MetadataValue.md(markdown),
+        "page": dg.MetadataValue.path(str(page)),
+    }
+    instance.report_runless_asset_event(dg.AssetObservation("run_report", metadata=metadata))
+    return failures, page
+
+
+def _failures(figures: RunFigures) -> str:
+    failures = figures.failures
+    lines = [f"- stage **{stage.name}**: {_code(stage.sentence)}" for stage in failures.stages]
+    for check in failures.checks:
+        lines += [f"- check **{check.name}** of {check.stage} is not met", *_found(check)]
+    lines += [
+        f"- {_code(row['uri'])} of {_code(row['source'])}: {row['reason']} ({_code(row['detail'])})"
+        for row in figures.rejects
+    ]
+    return "### What failed\n\n" + "\n".join(lines) if lines else ""
+
+
+def _found(check: FailedCheck) -> list[str]:
+    # What a passed expectation of the same check says would only be in the way.
+    kept = {name: text for name, text in check.found.items() if name not in ("expectations", "report")}
+    return [f"  - {name}: {_code(text)}" for name, text in kept.items()]
 
 
 def _sources(figures: RunFigures) -> str:
@@ -81,14 +126,14 @@ def _stages(figures: RunFigures) -> str:
             changed = {key.removeprefix("rows_"): count for key, count in metadata.items() if key.startswith("rows_")}
             told = ", ".join(f"{count:,} {key}" for key, count in changed.items() if isinstance(count, int))
             rows.append([name, _number(metadata, "dagster/row_count"), _seconds(metadata), told or "nothing changed"])
-    return "### Stages\n\n" + _table(["stage", "rows", "seconds", "what changed"], rows)
+    return "### Stages\n\n" + _table(["stage", "rows", "seconds", "what changed"], rows) if rows else ""
 
 
 def _left_out(figures: RunFigures) -> str:
     duplicates: Mapping[str, int] = figures.stages.get("documents", {}).get("duplicates", {})
     lines = [f"- {count:,} documents are {kind} duplicates of others" for kind, count in duplicates.items() if count]
     lines += [
-        f"  - {_cell(row['doc_id'])} is searched as {_cell(row['canonical_id'])} "
+        f"  - {_code(row['doc_id'])} is searched as {_code(row['canonical_id'])} "
         f"({row['kind']}, similarity {row['similarity']:.2f})"
         for row in figures.merged
     ]
@@ -125,8 +170,13 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
+    """Make a name from outside harmless in a table."""
+    return _code(text).replace("|", "\\|")
+
+
+def _code(text: str) -> str:
     """Make a name from outside harmless in Markdown and HTML."""
-    return "`" + html.escape(text).replace("|", "\\|").replace("`", "'").replace("\n", " ") + "`"
+    return "`" + html.escape(text, quote=False).replace("`", "'").replace("\n", " ") + "`"
 
 
 def _number(metadata: Mapping[str, Any], name: str) -> str:

@@ -1,4 +1,4 @@
-"""What notices by itself: that a source changed, and that the process of a run is gone."""
+"""What notices by itself: that a source changed, that a run failed, and that the process of a run is gone."""
 
 import json
 import time
@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from forebay.documents import content_hash
-from forebay.settings import CorpusSettings
+from forebay.settings import CorpusSettings, PathSettings
 from forebay.sources.registry import open_source
 from orchestration.abandoned_runs import end_abandoned_runs
-from orchestration.defs.automation import ALL_SHARDS, INCREMENTAL, INGEST_JOB, ingest_job
+from orchestration.defs.automation import ALL_SHARDS, INCREMENTAL, INGEST_JOB, backfill_job, ingest_job
+from orchestration.run_report import report_failed_run
 from orchestration.sources import absolute_sources
 
 __all__ = ["SENSORS"]
@@ -119,4 +120,15 @@ def abandoned_runs_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     return dg.SkipReason(f"ended: {', '.join(ended)}" if ended else "every run has its process")
 
 
-SENSORS = [sources_sensor, abandoned_runs_sensor]
+@dg.run_failure_sensor(
+    monitored_jobs=[ingest_job, backfill_job],
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=30,
+)
+def failed_runs_sensor(context: dg.RunFailureSensorContext) -> None:
+    """Write the report of a run that failed; what `forebay ingest` runs, it reports itself."""
+    _, page = report_failed_run(context.instance, context.dagster_run.run_id, PathSettings())
+    context.log.info(f"report: {page}")
+
+
+SENSORS = [sources_sensor, abandoned_runs_sensor, failed_runs_sensor]

@@ -1,5 +1,6 @@
 """What must be true of the documents that a run wrote."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from forebay.tables import Table
@@ -18,6 +19,10 @@ DOCUMENT_CHECKS = (
 """Names of the checks that `check_documents` gives."""
 
 _MAX_ID_CHARS = 512
+_ADVICE = {
+    "source_has_documents": "a source gave no document at all; bring it back (is its folder mounted?) or leave it out",
+    "rejected_share_is_small": "the quarantine says why; mend the files, or raise FOREBAY_CORPUS_MAX_REJECTED_SHARE",
+}
 
 
 def check_documents(
@@ -56,7 +61,7 @@ def check_documents(
         ]
     )
     unique, present, share, schema, text = ({"check": name} for name in DOCUMENT_CHECKS)
-    return validate(
+    outcomes = validate(
         [
             Suite(
                 "documents_metrics",
@@ -86,3 +91,10 @@ def check_documents(
         ],
         docs / "documents",
     )
+    return [_advised(outcome) for outcome in outcomes]
+
+
+def _advised(outcome: CheckOutcome) -> CheckOutcome:
+    if outcome.passed or outcome.name not in _ADVICE:
+        return outcome
+    return replace(outcome, metadata={**outcome.metadata, "what_to_do": _ADVICE[outcome.name]})

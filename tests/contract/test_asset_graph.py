@@ -103,6 +103,7 @@ def test_jobs_schedules_and_sensors():
     assert {sensor.name for sensor in repository.sensor_defs if "default" not in sensor.name} == {
         "sources_sensor",
         "abandoned_runs_sensor",
+        "failed_runs_sensor",
     }
 
 

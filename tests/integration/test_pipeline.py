@@ -177,6 +177,12 @@ def test_a_failed_check_leaves_everything_published_as_it_was(ingested, copied, 
     succeeded, output = Pipeline(empty, copied.data).run()
     assert not succeeded
     assert "documents failed a blocking check" in output
+    assert "check source_has_documents: a source gave no document at all; bring it back" in output
+    known = {page.name for page in (ingested.data / "reports").iterdir()}
+    (page,) = [page for page in (copied.data / "reports").iterdir() if page.name not in known]
+    text = page.read_text("utf-8")
+    assert "<strong>documents</strong>: <code>the documents failed a blocking check" in text
+    assert "check <strong>source_has_documents</strong> of documents is not met" in text
     assert copied.release_id == ingested.release_id
     assert [table.published_version() for table in _tables(copied)] == before
 
