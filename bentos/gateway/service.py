@@ -10,9 +10,9 @@ from bentos.gateway.draining import Drain
 from bentos.gateway.health import is_ready
 from bentos.gateway.upstream import RemoteGeneration, RemoteRetrieval
 from bentos.generator.service import Generator
-from bentos.inner_service import QUIET
 from bentos.logs import show_own_logs
 from bentos.retriever.service import Retriever
+from bentos.service_options import SERVICE_OPTIONS
 from forebay.settings import GeneratorSettings, ServingSettings
 
 __all__ = ["Gateway"]
@@ -20,7 +20,7 @@ __all__ = ["Gateway"]
 app = create_app()
 
 
-@bentoml.service(name="Gateway", workers=1, traffic={"timeout": 600}, **QUIET)
+@bentoml.service(name="Gateway", traffic={"timeout": 600}, **SERVICE_OPTIONS)
 @bentoml.asgi_app(app, path="/")
 class Gateway:
     """Answers questions and searches over HTTP, as OpenAI's API does."""

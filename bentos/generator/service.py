@@ -9,15 +9,15 @@ from bentos.generator.checkpoint import Checkpoint, list_checkpoints
 from bentos.generator.hardware import detect_hardware
 from bentos.generator.protocol import GenerationEvent, GenerationRequest, GeneratorStatus
 from bentos.generator.supervisor import Supervisor
-from bentos.inner_service import INNER_SERVICE
 from bentos.logs import show_own_logs
+from bentos.service_options import SERVICE_OPTIONS
 from forebay.generation_models import checkpoint_folders, ensure_base_checkpoint
 from forebay.settings import GeneratorSettings, PathSettings
 
 __all__ = ["Generator"]
 
 
-@bentoml.service(name="Generator", traffic={"timeout": 600}, **INNER_SERVICE)
+@bentoml.service(name="Generator", traffic={"timeout": 600}, **SERVICE_OPTIONS)
 class Generator:
     """Streams completions; comes up at once and is ready once vLLM has generated a token."""
 

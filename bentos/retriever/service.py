@@ -6,10 +6,10 @@ from typing import Annotated
 import bentoml
 from bentoml.validators import ContentType
 
-from bentos.inner_service import INNER_SERVICE
 from bentos.logs import show_own_logs
 from bentos.retriever.protocol import RetrieverStatus, SearchItem, SearchOutcome
 from bentos.retriever.switching import ReleaseFollower
+from bentos.service_options import SERVICE_OPTIONS
 from forebay.releases import ReleaseRegistry
 from forebay.settings import PathSettings, ServingSettings
 
@@ -22,7 +22,7 @@ Outcomes = Annotated[list[SearchOutcome], ContentType("application/json")]
 _MAX_WAIT_MS = 10_000
 
 
-@bentoml.service(name="Retriever", traffic={"timeout": 30}, **INNER_SERVICE)
+@bentoml.service(name="Retriever", traffic={"timeout": 30}, **SERVICE_OPTIONS)
 class Retriever:
     """Searches the current release; searches that arrive together are embedded together."""
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import openai
@@ -136,6 +137,16 @@ def test_readiness_tells_the_truth(services, ingested):
     health = httpx.get(f"{services.url}/health", timeout=10).json()
     assert health["status"] == "ok"
     assert ingested.release_id in json.dumps(health["retriever"])
+
+
+def test_readiness_asked_by_many_at_once_is_never_denied(services):
+    """BentoML's own probe of the services behind closes its session every 100 requests, under those that use it."""
+
+    def ask(_):
+        return httpx.get(f"{services.url}/readyz", timeout=30).status_code
+
+    with ThreadPoolExecutor(8) as callers:
+        assert set(callers.map(ask, range(300))) == {200}
 
 
 def test_nothing_but_the_gateway_listens_on_tcp(services):
