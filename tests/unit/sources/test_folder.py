@@ -200,8 +200,8 @@ def test_a_large_parquet_file_is_never_held_whole(tmp_path):
     del text
     held_before = pa.total_allocated_bytes()
     (unit,) = FolderSource(tmp_path).changes().units
-    with (tmp_path / "a.parquet").open("rb") as stream:
-        records = records_of(unit, CountingReader(stream), 2**21)
+    with CountingReader((tmp_path / "a.parquet").open("rb", buffering=0)) as stream:
+        records = records_of(unit, stream, 2**21)
         assert next(records).position == 1
         assert CountingReader.count < 24 * 2**20
         assert pa.total_allocated_bytes() - held_before < 40 * 2**20
