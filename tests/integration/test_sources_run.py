@@ -41,13 +41,14 @@ def bucket(monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     s3 = fsspec.filesystem("s3", skip_instance_cache=True)
-    s3.mkdir("bucket")
+    # Servers of moto in one process share what they hold.
+    s3.mkdir("pipeline")
     rows = io.BytesIO()
     texts = ["The spillway carries the flood around the dam.", "A surge tank softens the blow of a closing valve."]
     pq.write_table(pa.table({"id": ["spillway", "surge"], "text": texts}), rows)
-    s3.pipe("bucket/docs/rows.parquet", rows.getvalue())
-    s3.pipe("bucket/docs/more.jsonl", b'{"id": "weir", "text": "A weir raises the level of a river."}\n')
-    yield "s3://bucket/docs"
+    s3.pipe("pipeline/docs/rows.parquet", rows.getvalue())
+    s3.pipe("pipeline/docs/more.jsonl", b'{"id": "weir", "text": "A weir raises the level of a river."}\n')
+    yield "s3://pipeline/docs"
     server.stop()
 
 
