@@ -23,7 +23,7 @@ from forebay.settings import PathSettings
 from forebay.tables import chunk_table, document_table, duplicate_table, embedding_table
 
 _VICTIMS = ("java", "worker", "job", "run")
-"""The JVM, a Python worker, the driver of a Spark job, Dagster's run."""
+"""The JVM, a Python worker, the driver of the Spark jobs, Dagster's run."""
 
 
 def _write_source(folder: Path, n_documents: int, *, changed: bool) -> None:
@@ -98,7 +98,7 @@ def _matching(pid: int, victim: str) -> list[psutil.Process]:
         kinds = {
             "java": "java" in line and "pyspark" in line,
             "worker": "worker_daemon" in line,
-            "job": ".main" in line,
+            "job": "job_process" in line,
         }
         if kinds[victim]:
             found.append(process)

@@ -22,4 +22,6 @@ defs = dg.Definitions(
     schedules=[*automation.SCHEDULES, *maintenance.SCHEDULES],
     sensors=sensors.SENSORS,
     resources=resources(),
+    # What Dagster's page materializes by hand shares a JVM, too.
+    executor=dg.in_process_executor,
 )

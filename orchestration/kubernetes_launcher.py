@@ -8,8 +8,8 @@ import dagster as dg
 from dagster_k8s import PipesK8sClient
 from dagster_k8s.pipes import PipesK8sPodLogsMessageReader
 
+from forebay.data_lock import locked_command
 from forebay.settings import LaunchSettings, SparkSettings
-from orchestration.data_lock import locked_command
 from orchestration.driver_pod import driver_pod_meta, driver_pod_spec
 from orchestration.launching import JobReports, job_failures
 
@@ -56,3 +56,6 @@ class KubernetesLauncher:
                 pod_wait_timeout=self._settings.pod_wait_timeout_s,
             )
             return done.get_materialize_result()
+
+    def close(self) -> None:
+        """Nothing is kept: each job's pod is gone with it."""

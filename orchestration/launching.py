@@ -1,16 +1,20 @@
 """Starting a Spark job through Pipes, and knowing what it reported even when it failed."""
 
-import os
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import dagster as dg
 
-from orchestration.data_lock import locked_command
-
 __all__ = ["FileReader", "JobFailedError", "JobLauncher", "JobReports", "SubprocessLauncher", "job_failures"]
+
+
+_END_TIMEOUT_S = 20
 
 
 @dataclass
@@ -61,6 +65,10 @@ class JobLauncher(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """End what it keeps for the next job; the run is over."""
+        ...
+
 
 class FileReader(dg.PipesTempFileMessageReader):
     """Reads a local job's messages and keeps its reports."""
@@ -80,17 +88,60 @@ class FileReader(dg.PipesTempFileMessageReader):
 
 
 class SubprocessLauncher:
-    """Starts the jobs as child processes: the JVM ends with its step, and has its memory for itself."""
+    """Runs the jobs of a Dagster run in one child process (`spark_jobs.job_process`), which ends with the run."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
 
     def run(
         self, context: dg.AssetExecutionContext, module: str, orders: Mapping[str, Any]
     ) -> dg.MaterializeResult[Any]:
         """Run the module; see `JobLauncher.run`."""
         reader = FileReader()
-        client = dg.PipesSubprocessClient(env=dict(os.environ), message_reader=reader)
         with job_failures(reader.reports):
-            done = client.run(command=locked_command(module), context=context, extras=dict(orders))
-            return done.get_materialize_result()
+            with dg.open_pipes_session(
+                context=context,
+                context_injector=dg.PipesTempFileContextInjector(),
+                message_reader=reader,
+                extras=dict(orders),
+            ) as session:
+                self._run(module, session.get_bootstrap_env_vars())
+            return dg.PipesClientCompletedInvocation(session).get_materialize_result()
+
+    def close(self) -> None:
+        """End the process and its JVM; a job under way is broken off."""
+        if self._process is None:
+            return
+        try:
+            # The end of its input ends an idle process.
+            self._process.communicate(timeout=_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+        finally:
+            self._process = None
+
+    def _run(self, module: str, environment: Mapping[str, str]) -> None:
+        if self._process is None:
+            command = [sys.executable, "-m", "spark_jobs.job_process"]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            # One that died while it had nothing to do is found out by its answer.
+            with suppress(BrokenPipeError):
+                process.stdin.write(json.dumps({"module": module, "environment": dict(environment)}) + "\n")
+                process.stdin.flush()
+            is_done = bool(process.stdout.readline())
+        except BaseException:
+            # Dagster's interrupt is one of them.
+            process.send_signal(signal.SIGINT)
+            self.close()
+            raise
+        if not is_done:
+            self.close()
+            raise ChildProcessError(f"the job {module} ended with code {process.returncode}")
 
 
 @contextmanager

@@ -6,10 +6,10 @@ from typing import Any
 
 import dagster as dg
 
+from forebay.data_lock import is_locked
 from forebay.documents import partition_keys
 from forebay.settings import CorpusSettings, LaunchSettings, PathSettings, SparkSettings
 from orchestration.abandoned_runs import WORKER_TAG, this_worker
-from orchestration.data_lock import is_locked
 from orchestration.launching import JobFailedError, JobLauncher, SubprocessLauncher
 
 __all__ = ["INTERACTIVE_TAG", "SHARDS", "SINGLE_RUN", "SPARK_POOL", "job_launcher", "launch_job", "resources"]
@@ -33,7 +33,16 @@ _ROWS = "rows_per_shard"
 
 def resources() -> dict[str, Any]:
     """Build the resources of the definitions."""
-    return {"pipes": dg.PipesSubprocessClient(env=dict(os.environ)), "launcher": job_launcher(LaunchSettings())}
+    pipes = dg.PipesSubprocessClient(env=dict(os.environ))
+    return {"pipes": pipes, "launcher": dg.ResourceDefinition(_job_launcher)}
+
+
+def _job_launcher(_: dg.InitResourceContext) -> Iterator[JobLauncher]:
+    launcher = job_launcher(LaunchSettings())
+    try:
+        yield launcher
+    finally:
+        launcher.close()
 
 
 def job_launcher(settings: LaunchSettings) -> JobLauncher:

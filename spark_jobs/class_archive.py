@@ -53,7 +53,7 @@ def _run_session(paths: PathSettings, option: str) -> None:
     from pyspark import SparkContext
     from pyspark.sql import functions as F
 
-    from spark_jobs.session import spark_session
+    from spark_jobs.session import spark_session, stop_session
 
     with spark_session("class_archive", SparkSettings(master="local[2]"), paths, jvm_options=option) as spark:
         frame = spark.range(1000).selectExpr("id", "id % 7 AS kind", "cast(id AS string) AS name")
@@ -61,6 +61,7 @@ def _run_session(paths: PathSettings, option: str) -> None:
         joined = frame.mapInArrow(lambda batches: batches, frame.schema).join(kinds, "kind").persist()
         joined.join(frame.limit(5).select("id"), "id", "left_anti").repartition(4).sortWithinPartitions("id").collect()
         joined.withColumn("hash", F.md5(F.to_json(F.struct("id", "name")))).dropDuplicates(["hash"]).count()
+    stop_session()
     # Java writes the archive as it ends, which it does when its standard input closes.
     gateway: Any = vars(SparkContext)["_gateway"]
     gateway.shutdown()

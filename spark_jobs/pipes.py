@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psutil
-from dagster_pipes import PipesContext, open_dagster_pipes
+from dagster_pipes import PipesContext, PipesDefaultContextLoader, PipesDefaultMessageWriter, PipesEnvVarParamsLoader
 
 from forebay.documents import partition_number
 from forebay.errors import ForebayError
@@ -16,7 +16,7 @@ from forebay.processes import die_with_parent
 from forebay.tables import Table
 from quality.validate import CheckOutcome
 
-__all__ = ["JobOrders", "Reporter", "run_job"]
+__all__ = ["JobOrders", "Reporter", "job_clock", "run_job"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,6 @@ class Reporter:
 
     def __init__(self, context: PipesContext) -> None:
         self._context = context
-        self._started = time.monotonic() - _process_age_s()
         self._startup_s = 0.0
 
     def progress(self, message: str) -> None:
@@ -66,8 +65,8 @@ class Reporter:
             )
 
     def started(self) -> None:
-        """Note that the process is up and its work begins."""
-        self._startup_s = time.monotonic() - self._started
+        """Note that the session is up and the job's work begins."""
+        self._startup_s = job_clock.seconds()
 
     def materialization(self, table: Table, *, changed: Mapping[str, int], **more: Any) -> None:
         """Report a table as the run wrote it; see `figures`."""
@@ -80,7 +79,7 @@ class Reporter:
         metadata: dict[str, Any] = {
             "dagster/row_count": rows,
             "bytes": size_bytes,
-            "seconds": round(time.monotonic() - self._started, 2),
+            "seconds": round(job_clock.seconds(), 2),
             "seconds_of_startup": round(self._startup_s, 2),
             **{f"rows_{name}": count for name, count in changed.items()},
             **{name: {"raw_value": value, "type": "json"} for name, value in more.items()},
@@ -95,9 +94,23 @@ class Reporter:
         self.materialization(table, changed={}, **more)
 
 
-def _process_age_s() -> float:
-    """Give the seconds since this process began: importing its libraries is part of a job's time."""
-    return time.time() - psutil.Process().create_time()
+class _JobClock:
+    """Measures a job; importing libraries is part of the first job's time."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic() - (time.time() - psutil.Process().create_time())
+
+    def restart(self) -> None:
+        """Begin the time of another job."""
+        self._began = time.monotonic()
+
+    def seconds(self) -> float:
+        """Give the seconds since the job began."""
+        return time.monotonic() - self._began
+
+
+job_clock = _JobClock()
+"""The time of the job that this process runs now."""
 
 
 def run_job(job: Callable[[JobOrders, Reporter], None]) -> None:
@@ -105,7 +118,9 @@ def run_job(job: Callable[[JobOrders, Reporter], None]) -> None:
     # Whoever runs the job holds the lock on the data folder.
     die_with_parent()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    with open_dagster_pipes() as context:
+    # Not `open_dagster_pipes`: it gives a process the first job's closed connection again.
+    connection = PipesEnvVarParamsLoader(), PipesDefaultContextLoader(), PipesDefaultMessageWriter()
+    with PipesContext(*connection) as context:
         keys: list[str] = context.get_extra("partition_keys")
         orders = JobOrders(
             run_id=context.run_id,

@@ -1,8 +1,10 @@
-"""The one Spark session of a job process."""
+"""The one Spark session of a process, which its jobs use one after another."""
 
+import importlib
 import os
 import sys
-from collections.abc import Generator, Iterator, Sequence
+import threading
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -10,9 +12,8 @@ from pyspark.sql import SparkSession
 
 from forebay.settings import PathSettings, SparkSettings
 from spark_jobs.class_archive import archive_file
-from spark_jobs.preloading import PRELOAD_VARIABLE
 
-__all__ = ["spark_session"]
+__all__ = ["spark_session", "stop_session"]
 
 # A short driver gains more from a quick start than from the second compiler (measured: 28 -> 15 JVM-CPU-s).
 _QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Djava.net.preferIPv4Stack=true"
@@ -20,21 +21,32 @@ _QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Djava.net.preferIPv4Stac
 
 @contextmanager
 def spark_session(
-    name: str, settings: SparkSettings, paths: PathSettings, *, preload: Sequence[str] = (), jvm_options: str = ""
+    name: str, settings: SparkSettings, paths: PathSettings, *, jvm_options: str = ""
 ) -> Generator[SparkSession]:
-    """Start a session and stop it afterwards.
+    """Give the process's session, started if it isn't there; frames that were persisted in it are dropped afterwards.
 
     Args:
-        name: Name of the job.
+        name: Name of the job; a session keeps that of its first one.
         settings: Master, memory, further configuration.
         paths: Where a local session keeps its scratch files.
-        preload: Modules that the job's tasks need; imported once, before Python workers are forked.
         jvm_options: More options of a local driver's Java.
     """
+    spark = SparkSession.getActiveSession() or _started(name, settings, paths, jvm_options)
+    yield spark
+    spark.catalog.clearCache()
+
+
+def stop_session() -> None:
+    """Stop the process's session, if there is one."""
+    spark = SparkSession.getActiveSession()
+    if spark is not None:
+        spark.stop()
+
+
+def _started(name: str, settings: SparkSettings, paths: PathSettings, jvm_options: str) -> SparkSession:
     # Workers otherwise run whatever `python3` is on the PATH.
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    os.environ[PRELOAD_VARIABLE] = ",".join(preload)
     if settings.master.startswith("local"):
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     builder = (
@@ -43,7 +55,6 @@ def spark_session(
         .config("spark.driver.memory", settings.driver_memory)
         .config("spark.driver.bindAddress", "127.0.0.1" if settings.master.startswith("local") else "0.0.0.0")
         .config("spark.python.daemon.module", "spark_jobs.worker_daemon")
-        .config(f"spark.executorEnv.{PRELOAD_VARIABLE}", ",".join(preload))
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.log.level", "ERROR")
@@ -64,13 +75,14 @@ def spark_session(
         builder = builder.config("spark.driver.extraJavaOptions", f"{_QUICK_JVM} {jvm_options}")
     for key, value in settings.conf.items():
         builder = builder.config(key, value)
+    # Spark's start is mostly waiting for other processes.
+    checks = threading.Thread(target=importlib.import_module, args=["great_expectations"])
+    checks.start()
     spark = builder.getOrCreate()
-    try:
-        # Forks the first workers, so that what follows is work and no start-up.
-        spark.range(1).mapInArrow(_unchanged, "id long").count()
-        yield spark
-    finally:
-        spark.stop()
+    # Forks the first workers, so that what follows is work and no start-up.
+    spark.range(1).mapInArrow(_unchanged, "id long").count()
+    checks.join()
+    return spark
 
 
 def _unchanged(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

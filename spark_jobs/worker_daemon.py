@@ -5,18 +5,28 @@ A worker then starts in milliseconds instead of importing for seconds, and the w
 
 import gc
 import importlib
-import os
 
 from pyspark.daemon import manager
 
-from spark_jobs.preloading import PRELOAD_VARIABLE
-
-_ALWAYS = ("lance", "numpy", "pandas", "pyarrow", "pyspark.worker", "spark_jobs.lance_frames", "spark_jobs.session")
+_NEEDED = (
+    "lance",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pyspark.worker",
+    "sentence_transformers",
+    "spark_jobs.chunk_documents.transforms",
+    "spark_jobs.embed_chunks.transforms",
+    "spark_jobs.lance_frames",
+    "spark_jobs.load_index.transforms",
+    "spark_jobs.parse_documents.transforms",
+    "spark_jobs.session",
+)
 
 
 def main() -> None:
     """Import, then serve Spark's requests for workers."""
-    for name in (*_ALWAYS, *filter(None, os.environ.get(PRELOAD_VARIABLE, "").split(","))):
+    for name in _NEEDED:
         importlib.import_module(name)
     # Spark collects garbage after every task: 0.1 s each, if it has to walk through torch.
     gc.freeze()

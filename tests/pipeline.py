@@ -60,12 +60,12 @@ class Pipeline:
         output, _ = process.communicate(timeout=_RUN_TIMEOUT_S)
         return process.returncode == 0, output
 
-    def kill_when(self, module, condition):
-        """Start a run and SIGKILL the job `module`, with all of its processes, once `condition()` holds."""
+    def kill_when(self, condition):
+        """Start a run and SIGKILL its Spark jobs, with all of their processes, once `condition()` holds."""
         process = self.start()
         deadline = time.monotonic() + _KILL_TIMEOUT_S
         while time.monotonic() < deadline and process.poll() is None:
-            jobs = [child for child in _descendants(process.pid) if module in " ".join(_command(child))]
+            jobs = [child for child in _descendants(process.pid) if "spark_jobs.job_process" in _command(child)]
             if jobs and condition():
                 victims = [*jobs, *(child for job in jobs for child in _descendants(job.pid))]
                 for victim in victims:
@@ -74,7 +74,7 @@ class Pipeline:
                 return process.returncode
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
-        raise AssertionError(f"the moment to kill {module} never came: {process.communicate()[0]}")
+        raise AssertionError(f"the moment to kill never came: {process.communicate()[0]}")
 
     @property
     def release_id(self):

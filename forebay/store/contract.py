@@ -38,7 +38,7 @@ class ShardRef(BaseModel):
     chunks: int
     """Points in the shard."""
     bytes: int
-    """Size of its files."""
+    """What its files take on disk, holes left out."""
     checksum: str
     """Hash over the names and contents of its files."""
 

@@ -1,19 +1,20 @@
 """The folder of one immutable shard: built aside, sealed with checksums, made visible by one rename."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import ValidationError
 
 from forebay.documents import content_hash
 from forebay.errors import IndexBuildError, ReleaseError
-from forebay.models import file_checksum
 from forebay.store.contract import ShardRef
 
 __all__ = ["SEAL", "copy_sparse_tree", "find_intact", "is_abandoned_staging", "seal", "staging_folder", "verify"]
@@ -21,6 +22,9 @@ __all__ = ["SEAL", "copy_sparse_tree", "find_intact", "is_abandoned_staging", "s
 SEAL = "shard.json"
 """File of a finished shard that names its other files, their sizes and checksum."""
 _STAGING_PREFIX = ".building-"
+_BLOCK_BYTES = 1 << 16
+_ZEROS = bytes(_BLOCK_BYTES)
+_STAT_BLOCK_BYTES = 512  # stat(2)
 
 
 @contextmanager
@@ -62,7 +66,7 @@ def seal(staging: Path, target: Path, *, root: Path, number: int, content: str, 
         content=content,
         path=target.relative_to(root).as_posix(),
         chunks=chunks,
-        bytes=sum(path.stat().st_size for path in files.values()),
+        bytes=sum(path.stat().st_blocks for path in files.values()) * _STAT_BLOCK_BYTES,
         checksum=_checksum(files),
     )
     sizes = {name: path.stat().st_size for name, path in files.items()}
@@ -101,22 +105,27 @@ def copy_sparse_tree(source: Path, target: Path, *, without: str) -> None:
 
 def _copy_sparse(source: str, target: str) -> str:
     with open(source, "rb") as reading, open(target, "wb") as writing:
-        size = os.fstat(reading.fileno()).st_size
-        writing.truncate(size)
-        position = 0
-        while position < size:
-            try:
-                start = os.lseek(reading.fileno(), position, os.SEEK_DATA)
-            except OSError as exc:
-                if exc.errno != errno.ENXIO:
-                    raise
-                # Only a hole is left.
-                break
-            position = os.lseek(reading.fileno(), start, os.SEEK_HOLE)
+        writing.truncate(os.fstat(reading.fileno()).st_size)
+        for start, end in _extents(reading):
             reading.seek(start)
             writing.seek(start)
-            writing.write(reading.read(position - start))
+            writing.write(reading.read(end - start))
     return target
+
+
+def _extents(stream: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Give the parts of a file that are no holes, as (first byte, byte after the last)."""
+    size, end = os.fstat(stream.fileno()).st_size, 0
+    while end < size:
+        try:
+            start = os.lseek(stream.fileno(), end, os.SEEK_DATA)
+        except OSError as exc:
+            if exc.errno != errno.ENXIO:
+                raise
+            # Only a hole is left.
+            return
+        end = os.lseek(stream.fileno(), start, os.SEEK_HOLE)
+        yield start, end
 
 
 def find_intact(target: Path) -> ShardRef | None:
@@ -171,4 +180,21 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _checksum(files: dict[str, Path]) -> str:
-    return content_hash(*(part for name, path in files.items() for part in (name, file_checksum(path))))
+    return content_hash(*(part for name, path in files.items() for part in (name, _file_checksum(path))))
+
+
+def _file_checksum(path: Path) -> str:
+    """Hash a file's size, and its blocks that are not all zeros, so that zeros may or may not be holes."""
+    digest = hashlib.sha256(str(path.stat().st_size).encode())
+    position = 0
+    with path.open("rb") as stream:
+        for start, end in _extents(stream):
+            position = max(position, start - start % _BLOCK_BYTES)
+            while position < end:
+                stream.seek(position)
+                block = stream.read(_BLOCK_BYTES)
+                if block != _ZEROS[: len(block)]:
+                    digest.update(position.to_bytes(8, "big"))
+                    digest.update(block)
+                position += _BLOCK_BYTES
+    return digest.hexdigest()

@@ -31,8 +31,6 @@ ingest_job = dg.define_asset_job(
     INGEST_JOB,
     selection=dg.AssetSelection.groups("corpus", "release"),
     description="From the sources' documents to the current release; does only what changed.",
-    # Each heavy step is a process of its own already.
-    executor_def=dg.in_process_executor,
     tags={**ALL_SHARDS, **INTERACTIVE, "forebay/work": "ingest"},
 )
 
@@ -40,7 +38,6 @@ backfill_job = dg.define_asset_job(
     BACKFILL_JOB,
     selection=dg.AssetSelection.assets("chunks", "embeddings", "index_shards"),
     description="Make the tables behind the documents again for a range of shards; everything else goes before it.",
-    executor_def=dg.in_process_executor,
     tags=BACKFILL,
 )
 
@@ -48,7 +45,6 @@ quantize_generator_job = dg.define_asset_job(
     "quantize_generator_job",
     selection=dg.AssetSelection.groups("models"),
     description="Make, check and offer the AWQ checkpoint of the generator.",
-    executor_def=dg.in_process_executor,
     tags=INTERACTIVE,
 )
 

@@ -5,9 +5,9 @@ from dataclasses import asdict
 
 import dagster as dg
 
+from forebay.data_lock import data_lock
 from forebay.maintenance import maintain
 from forebay.settings import MaintenanceSettings, PathSettings
-from orchestration.data_lock import data_lock
 
 __all__ = ["JOBS", "SCHEDULES", "maintenance"]
 
@@ -31,7 +31,6 @@ def maintenance(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 maintenance_job = dg.define_asset_job(
     "maintenance_job",
     selection=dg.AssetSelection.assets(maintenance),
-    executor_def=dg.in_process_executor,
     tags={"dagster/priority": "-10"},
 )
 JOBS = [maintenance_job]

@@ -19,8 +19,6 @@ from spark_jobs.session import spark_session
 
 __all__ = ["chunk"]
 
-_PRELOAD = ("spark_jobs.chunk_documents.transforms",)
-
 _HISTOGRAM_BARS = 10
 
 
@@ -43,7 +41,7 @@ def chunk(orders: JobOrders, report: Reporter) -> None:
         return
     # Set again at the end: a tag of an earlier table must not vouch for this one if the job is killed.
     documents.clear_tags("chunked-")
-    with spark_session("chunk_documents", SparkSettings(), paths, preload=_PRELOAD) as spark:
+    with spark_session("chunk_documents", SparkSettings(), paths) as spark:
         report.started()
         job = _ChunkJob(spark, documents, duplicates, chunks, orders, chunker)
         counts, metrics = job.write(spec.max_tokens)

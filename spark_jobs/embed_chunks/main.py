@@ -24,8 +24,6 @@ from spark_jobs.session import spark_session
 
 __all__ = ["embed"]
 
-_PRELOAD = ("spark_jobs.embed_chunks.transforms", "sentence_transformers")
-
 _MAX_GROUPS = 64
 
 
@@ -46,7 +44,7 @@ def embed(orders: JobOrders, report: Reporter) -> None:
     # Set again at the end: a tag of an earlier table must not vouch for this one if the job is killed.
     chunks.clear_tags("embedded-")
     before = embeddings.published_version()
-    with spark_session("embed_chunks", SparkSettings(), paths, preload=_PRELOAD) as spark:
+    with spark_session("embed_chunks", SparkSettings(), paths) as spark:
         report.started()
         cut = read_lance(spark, chunks.uri, version=version, columns=["text_hash"], where=orders.where)
         pending = _pending_texts(spark, cut, chunks, embeddings)

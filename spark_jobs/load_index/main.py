@@ -28,8 +28,6 @@ from spark_jobs.session import spark_session
 
 __all__ = ["load_index"]
 
-_PRELOAD = ("spark_jobs.load_index.transforms",)
-
 # Beyond it, a shard is built anew: every change from a base leaves it a little less tidy.
 _MAX_DELTA_SHARE = 0.2
 
@@ -58,7 +56,7 @@ def load_index(orders: JobOrders, report: Reporter) -> None:
         report.started()
         report.progress("nothing changed")
     else:
-        with spark_session("load_index", SparkSettings(), paths, preload=_PRELOAD) as spark:
+        with spark_session("load_index", SparkSettings(), paths) as spark:
             report.started()
             job = _IndexJob(spark, chunks, embeddings, known, orders, store, paths)
             refs, built = job.build(spec, settings, previous, report)

@@ -43,7 +43,7 @@ KEY_COLUMNS = ["shard", "chunk_id", "text_hash", "doc_hash", "chunker", "source"
 """Columns that decide about all `INDEXED_COLUMNS`: the document's version, the way of cutting, the source."""
 
 _HALF_DIGITS = 15
-_VERSION = "2"
+_VERSION = "3"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pyarrow as pa
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -77,12 +78,13 @@ class Ingestion:
             return idle
         kept = self._kept(plan)
         replaced, taken = self._documents_around(source.name, kept, listing)
-        parsed = parsed_rows(self._spark, source, plan.units, self._corpus).persist()
-        resolved = (without_duplicate_ids if listing.is_snapshot else latest_of_each)(parsed, taken).persist()
+        parsed = parsed_rows(self._spark, source, plan.units, self._corpus)
+        resolve = without_duplicate_ids if listing.is_snapshot else latest_of_each
+        # On disk: texts would fill the memory of a driver that has many.
+        resolved = resolve(parsed, taken).persist(StorageLevel.DISK_ONLY)
         counts = self._write_documents(resolved, replaced, source.name, is_snapshot=listing.is_snapshot)
         self._write_rejects(resolved, plan, source.name, listing)
         resolved.unpersist()
-        parsed.unpersist()
         left = idle.unchanged - counts.get("changed", 0) - counts.get("deleted", 0)
         where = f"source = {sql_text(source.name)}"
         # Those of a stream are in its dead-letter topic: only the run's own ones count.

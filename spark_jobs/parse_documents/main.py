@@ -18,8 +18,6 @@ from spark_jobs.session import spark_session
 
 __all__ = ["ingest"]
 
-_PRELOAD = ("spark_jobs.parse_documents.transforms",)
-
 
 def ingest(orders: JobOrders, report: Reporter) -> None:
     """Ingest the sources; see the module."""
@@ -33,7 +31,7 @@ def ingest(orders: JobOrders, report: Reporter) -> None:
     if all(plan.is_idle for _, _, plan in work) and tables.are_deduplicated(duplicates) and has_documents:
         report.unchanged(tables.documents, DOCUMENT_CHECKS, **_details(tables, orders, counts))
         return
-    with spark_session("parse_documents", SparkSettings(), paths, preload=_PRELOAD) as spark:
+    with spark_session("parse_documents", SparkSettings(), paths) as spark:
         report.started()
         ingestion = Ingestion(spark, tables, orders, corpus, parser)
         counts = {source.name: ingestion.write(source, plan, changes) for source, changes, plan in work}

@@ -1,13 +1,18 @@
 import os
+import signal
 import textwrap
+import threading
+import time
 
 import dagster as dg
+import psutil
 import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from orchestration import resources
 from orchestration.abandoned_runs import WORKER_TAG, this_worker
 from orchestration.defs.automation import ALL_SHARDS
-from orchestration.launching import JobLauncher, SubprocessLauncher
+from orchestration.launching import JobLauncher
 from orchestration.resources import INTERACTIVE_TAG, SHARDS, launch_job
 
 CHECKS = ("rows_are_there", "rows_are_unique")
@@ -43,15 +48,15 @@ def run(tmp_path, monkeypatch):
     def table(context: dg.AssetExecutionContext, launcher: dg.ResourceParam[JobLauncher]):
         yield from launch_job(context, launcher, "stub_job", checks=CHECKS, extras={"more": 7})
 
-    def start(body, preamble=PREAMBLE, **tags):
+    def start(body, preamble=PREAMBLE, raise_on_error=False, **tags):
         (tmp_path / "stub_job.py").write_text(preamble + textwrap.indent(textwrap.dedent(body), "    "))
         instance = dg.DagsterInstance.ephemeral()
         result = dg.materialize(
             [table],
             instance=instance,
-            resources={"launcher": SubprocessLauncher()},
+            resources={"launcher": resources.resources()["launcher"]},
             tags={**ALL_SHARDS, **tags},
-            raise_on_error=False,
+            raise_on_error=raise_on_error,
         )
         return result, len((tmp_path / "starts").read_text()), instance
 
@@ -158,3 +163,59 @@ def test_a_job_that_never_opens_pipes_has_failed(run):
     result, _, _ = run("", preamble='open(__import__("os").environ["STARTS"], "a").close()')
     assert not result.success
     assert "rows_are_unique" in failure(result).description
+
+
+PROCESSES = """
+with open(os.environ["STARTS"] + ".pids", "a") as pids:
+    pids.write(f"{os.getpid()}\\n")
+"""
+
+
+def pids_of(folder):
+    return [int(line) for line in (folder / "starts.pids").read_text().splitlines()]
+
+
+def test_the_jobs_of_a_run_share_a_process_that_ends_with_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.getcwd()}")
+    monkeypatch.setenv("STARTS", str(tmp_path / "starts"))
+    monkeypatch.setenv("FOREBAY_DATA", str(tmp_path / "data"))
+    (tmp_path / "first_job.py").write_text(PREAMBLE + textwrap.indent(PROCESSES, "    "))
+    (tmp_path / "second_job.py").write_text(f"import os{PROCESSES}print('printed, not an answer')\n")
+
+    @dg.op
+    def both(context: dg.OpExecutionContext, launcher: dg.ResourceParam[JobLauncher]):
+        for module in ("first_job", "second_job"):
+            with pytest.raises(Exception, match="materializ"):
+                # A job without an asset has nothing to give.
+                launcher.run(context, module, {"partition_keys": [], "n_shards": 0})
+        assert psutil.pid_exists(pids_of(tmp_path)[0])
+
+    @dg.job(resource_defs={"launcher": resources.resources()["launcher"]})
+    def jobs():
+        both()
+
+    assert jobs.execute_in_process().success
+    first, second = pids_of(tmp_path)
+    assert first == second
+    assert not psutil.pid_exists(first)
+
+
+def test_an_interrupted_run_ends_its_job(run, tmp_path):
+    def interrupt(*_):
+        raise DagsterExecutionInterruptedError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    threading.Thread(target=alarm_when, args=[tmp_path / "starts.pids"]).start()
+    try:
+        with pytest.raises(DagsterExecutionInterruptedError):
+            run(PROCESSES + "import time; time.sleep(600)", raise_on_error=True)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    (pid,) = pids_of(tmp_path)
+    assert not psutil.pid_exists(pid)
+
+
+def alarm_when(path):
+    while not path.exists():
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGALRM)

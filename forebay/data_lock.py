@@ -1,6 +1,6 @@
 """One job at a time on a data folder, whoever started it: Dagster's daemon, its page, or `forebay ingest`.
 
-`python -m orchestration.data_lock MODULE` waits for the lock and then becomes `python -m MODULE`, which holds it to its
+`python -m forebay.data_lock MODULE` waits for the lock and then becomes `python -m MODULE`, which holds it to its
 end. So a job whose starter was killed still keeps the next one out, and a killed job leaves nothing behind: the
 operating system frees the lock with the process.
 """
@@ -21,7 +21,7 @@ _POLL_S = 0.5
 
 def locked_command(module: str, python: str = sys.executable) -> list[str]:
     """Give the command that runs a module alone on the data folder of its environment."""
-    return [python, "-m", "orchestration.data_lock", module]
+    return [python, "-m", "forebay.data_lock", module]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from orchestration.data_lock import data_lock, is_locked, locked_command
+from forebay.data_lock import data_lock, is_locked, locked_command
 
 JOB = """
 import os, pathlib, time
