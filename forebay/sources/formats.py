@@ -1,6 +1,6 @@
 """File endings, the format that each is read as, and cutting a file into units."""
 
-from pathlib import PurePosixPath
+import posixpath
 
 from forebay.sources.contract import ReadUnit
 
@@ -40,7 +40,7 @@ _RANGE_BYTES = 16 * 2**20
 
 def format_of(name: str) -> str:
     """Tell a format by a file's name; `unsupported` where the ending is unknown."""
-    return FORMATS.get(PurePosixPath(name).suffix.lower(), "unsupported")
+    return FORMATS.get(posixpath.splitext(name)[1].lower(), "unsupported")
 
 
 def units_of_file(uri: str, address: bytes, version: str, size_bytes: int) -> list[ReadUnit]:

@@ -41,4 +41,6 @@ def is_hidden(path: str) -> bool:
 def printable(name: bytes) -> str:
     """Write a name of any bytes so that it can stand in a table, a log and a terminal."""
     text = name.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
