@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from forebay.documents import RejectionReason
+from forebay.errors import ConfigurationError
 from forebay.settings import CorpusSettings
 from forebay.sources.contract import Changes, Rejected, Source
 from forebay.tables import sql_text
@@ -92,16 +93,31 @@ class Ingestion:
         rejected = self._tables.quarantine.count(f"{where} AND {mine}")
         return SourceCounts(counts.get("new", 0), counts.get("changed", 0), left, counts.get("deleted", 0), rejected)
 
+    def has_lost(self, source: Source) -> bool:
+        """Say whether the source went away since it was listed; only asked of it if the run couldn't read something.
+
+        What is left of it would pass for all that it has.
+        """
+        if not self._tables.quarantine.count(
+            f"{self._own_rejects(source)} AND reason = {sql_text(RejectionReason.UNREADABLE)}"
+        ):
+            return False
+        try:
+            return not source.changes().units
+        except ConfigurationError:
+            return True
+
     def settle(self, source: Source, plan: ReadingPlan, listing: Changes) -> None:
         """Note that the source's units are in the published tables."""
-        rejects = self._tables.quarantine.published_where(
-            f"source = {sql_text(source.name)} AND run_id = {sql_text(self._orders.run_id)}"
-        )
+        rejects = self._tables.quarantine.published_where(self._own_rejects(source))
         if listing.is_snapshot and self._orders.is_full and not plan.is_idle:
             again = {row["unit"] for row in rejects if row["reason"] in RETRIED}
             record_units(self._tables.units, plan, again, source=source.name, parser=self._parser)
         if self._orders.is_full:
             source.acknowledge(listing, [_rejected(row) for row in rejects])
+
+    def _own_rejects(self, source: Source) -> str:
+        return f"source = {sql_text(source.name)} AND run_id = {sql_text(self._orders.run_id)}"
 
     def _kept(self, plan: ReadingPlan) -> DataFrame | None:
         if not plan.kept:

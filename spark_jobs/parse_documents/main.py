@@ -2,7 +2,7 @@
 
 from pyspark.sql import DataFrame, SparkSession
 
-from forebay.errors import QualityError
+from forebay.errors import ConfigurationError, QualityError
 from forebay.settings import CorpusSettings, DuplicateSettings, PathSettings, SparkSettings
 from forebay.sources.contract import Changes, Source
 from forebay.sources.registry import open_source
@@ -59,6 +59,12 @@ def ingest(orders: JobOrders, report: Reporter) -> None:
         if not all(outcome.passed for outcome in outcomes):
             tables.restore()
             raise QualityError("the documents failed a blocking check; the document table stays as it was.")
+        if gone := [source.name for source, changes, _ in work if changes.is_snapshot and ingestion.has_lost(source)]:
+            tables.restore()
+            raise ConfigurationError(
+                f"the source {gone[0]!r} went away while it was read, so the document table stays as it was; see that "
+                "it stays (is it mounted?), and run again."
+            )
         tables.publish(duplicates)
         for source, changes, plan in work:
             ingestion.settle(source, plan, changes)

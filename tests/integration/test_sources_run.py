@@ -118,6 +118,7 @@ def test_sources_of_every_kind_make_one_release_and_one_that_goes_away_changes_n
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "penstock.txt").write_text("The penstock leads the water down to the turbines.")
+    (folder / "gate.txt").write_text("A wicket gate lets as much water through as the load asks for.")
     pipeline = Pipeline(folder, tmp_path / "data")
 
     process = _start(pipeline, folder, bucket, repository, site)
@@ -127,6 +128,7 @@ def test_sources_of_every_kind_make_one_release_and_one_that_goes_away_changes_n
     page = f"{site.removeprefix('sitemap+').removesuffix('sitemap.xml')}rack.html"
     assert {(row["source"], row["doc_id"]) for row in rows} == {
         (str(folder), "penstock.txt"),
+        (str(folder), "gate.txt"),
         (bucket, "spillway"),
         (bucket, "surge"),
         (bucket, "weir"),
@@ -138,16 +140,13 @@ def test_sources_of_every_kind_make_one_release_and_one_that_goes_away_changes_n
 
     before, release = _published(pipeline), pipeline.release_id
     (folder / "penstock.txt").write_text("Another text, which nobody will be able to read.")
-    process = _start(pipeline, folder, bucket)
-    listed = f"{folder}: 1 of 1 units to read"
-    deadline = time.monotonic() + _TIMEOUT_S
-    while _logs(pipeline).count(listed) < 2:
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    folder.rename(tmp_path / "unmounted")
-    output, _ = process.communicate(timeout=_TIMEOUT_S)
-    assert process.returncode == 1
+    output = _run_while_it_goes_away(pipeline, folder, f"{folder}: 1 of 2 units to read")
+    assert f"the source '{folder}' went away while it was read" in output
+    assert _published(pipeline) == before
+    assert pipeline.release_id == release
+
+    (folder / "gate.txt").write_text("This one neither.")
+    output = _run_while_it_goes_away(pipeline, folder, f"{folder}: 2 of 2 units to read")
     # One sentence that says what to do, and a report with the rest.
     assert "source_has_documents: a source gave no document at all; bring it back (is its folder mounted?)" in output
     (report,) = [part for part in (pipeline.data / "reports").glob("*.html") if str(part) in output]
@@ -156,6 +155,23 @@ def test_sources_of_every_kind_make_one_release_and_one_that_goes_away_changes_n
         assert part in text
     assert _published(pipeline) == before
     assert pipeline.release_id == release
+
+
+def _run_while_it_goes_away(pipeline, folder, listed):
+    """Run until the source is listed, take it away, and give what the run printed; the source is there again then."""
+    seen = _logs(pipeline).count(listed)
+    process = _start(pipeline, folder)
+    deadline = time.monotonic() + _TIMEOUT_S
+    while _logs(pipeline).count(listed) == seen:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    aside = folder.with_name("unmounted")
+    folder.rename(aside)
+    output, _ = process.communicate(timeout=_TIMEOUT_S)
+    aside.rename(folder)
+    assert process.returncode == 1
+    return output
 
 
 def _search(pipeline, *questions):
