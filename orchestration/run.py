@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     with _quiet(log) as console:
         succeeded = run_ingest(options.sources, paths, console)
         if not succeeded:
-            console.print(f"[red]the run failed; the current release stays as it was.[/red] Log: {log}")
+            console.print(f"[red]the run failed; the current release stays as it was.[/red] Log: {log}", soft_wrap=True)
             return 1
         manifest = ReleaseRegistry(paths.releases).current()
         if manifest is not None:
@@ -155,7 +155,7 @@ class _Watcher:
         event = entry.dagster_event
         if event is None:
             if int(entry.level) >= logging.ERROR:
-                self._console.print(f"  [red]{entry.user_message}[/red]")
+                self._console.print(f"  {entry.user_message}", style="red", markup=False, soft_wrap=True)
             elif entry.step_key and not entry.user_message.startswith("[pipes]"):
                 self._step = f"{entry.step_key}: {entry.user_message}"
                 self._said = entry.user_message
