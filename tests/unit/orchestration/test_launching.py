@@ -205,7 +205,7 @@ def test_an_interrupted_run_ends_its_job(run, tmp_path):
         raise DagsterExecutionInterruptedError
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    threading.Thread(target=alarm_when, args=[tmp_path / "starts.pids"]).start()
+    threading.Thread(target=alarm_when, args=[tmp_path / "starts.pids"], daemon=True).start()
     try:
         with pytest.raises(DagsterExecutionInterruptedError):
             run(PROCESSES + "import time; time.sleep(600)", raise_on_error=True)
@@ -216,6 +216,9 @@ def test_an_interrupted_run_ends_its_job(run, tmp_path):
 
 
 def alarm_when(path):
-    while not path.exists():
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if path.exists():
+            os.kill(os.getpid(), signal.SIGALRM)
+            return
         time.sleep(0.05)
-    os.kill(os.getpid(), signal.SIGALRM)
