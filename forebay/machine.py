@@ -3,7 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["cpu_flags", "embeds_faster_in_bf16", "multiplies_bf16", "runs_awq_on_cpu"]
+__all__ = ["cpu_flags", "has_nvidia_gpu", "multiplies_bf16", "runs_awq_on_cpu"]
 
 
 @lru_cache(maxsize=1)
@@ -23,13 +23,9 @@ def multiplies_bf16() -> bool:
     return bool(cpu_flags() & {"amx_bf16", "avx512_bf16"})
 
 
-def embeds_faster_in_bf16() -> bool:
-    """Say whether torch embeds faster in bf16 than in fp32.
-
-    With AMX it does, 3 times (`design.md`). With AVX512-BF16 only it takes twice as long: 35 against 66 texts/s on two
-    cores of an Intel Xeon, and without either it is emulated.
-    """
-    return "amx_bf16" in cpu_flags()
+def has_nvidia_gpu() -> bool:
+    """Say whether the system shows an NVIDIA GPU; torch, which would know for sure, takes seconds to import."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def runs_awq_on_cpu() -> bool:

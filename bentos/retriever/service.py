@@ -1,6 +1,5 @@
 """The BentoML service Retriever."""
 
-import os
 from typing import Annotated
 
 import bentoml
@@ -27,13 +26,9 @@ class Retriever:
     """Searches the current release; searches that arrive together are embedded together."""
 
     def __init__(self) -> None:
-        import torch
-
         from bentos.retriever.searching import answer_batch, open_release
 
         show_own_logs()
-        # A question is too short to gain from more threads (20 tokens: 13 ms with one, 11 ms with two).
-        torch.set_num_threads(min(2, os.cpu_count() or 1))
         self._settings, paths = ServingSettings(), PathSettings()
         self._answer_batch = answer_batch
         self._follower = ReleaseFollower(

@@ -15,7 +15,7 @@ RUN pip install --no-cache-dir "uv==${UV}" && python -m venv /opt/venv
 WORKDIR /src
 # The lock pins versions and hashes; of its packages only those of the pipeline are installed, so no vLLM.
 # Torch's CPU build is in PyTorch's own index; nothing else is taken from there.
-COPY locks/all-cpu.txt locks/all-cpu.txt
+COPY locks/all-cpu.txt locks/overrides.txt locks/
 RUN torch="$(sed -nE 's/^(torch==[^ ;]+).*/\1/p' locks/all-cpu.txt)" \
     && uv pip install --python /opt/venv/bin/python --no-deps \
         --default-index https://download.pytorch.org/whl/cpu "${torch}"
@@ -26,7 +26,8 @@ COPY orchestration orchestration
 COPY spark_jobs spark_jobs
 COPY model_jobs model_jobs
 COPY bentos bentos
-RUN uv pip install --python /opt/venv/bin/python --constraint locks/all-cpu.txt ".[pipeline,s3,gcs]"
+RUN uv pip install --python /opt/venv/bin/python --constraint locks/all-cpu.txt \
+    --override locks/overrides.txt ".[pipeline,s3,gcs,embedding-cpu]"
 
 FROM python:${PYTHON}
 # Bookworm's Java is 17; tini ends what Spark and Python leave behind.

@@ -3,9 +3,9 @@
 import sys
 import time
 
+from forebay.embedding.choice import resolve_spec
 from forebay.errors import ForebayError
 from forebay.generation_models import checkpoint_folders, ensure_base_checkpoint
-from forebay.models import model_folder
 from forebay.settings import EmbeddingSettings, GeneratorSettings, PathSettings
 
 __all__ = ["main"]
@@ -19,7 +19,7 @@ def main() -> int:
     if is_first:
         print(f"Filling the model cache {paths.models} (about 40 s) ...", flush=True)  # noqa: T201 - a command
     try:
-        model_folder(embedding.model, paths.models)
+        resolve_spec(embedding, paths)
         ensure_base_checkpoint(generator, paths)
     except ForebayError as exc:
         sys.stderr.write(f"{exc}\n")

@@ -1,37 +1,36 @@
-"""The sentence-transformers engine: tokenize, batch by token budget, pool, normalise."""
+"""sentence-transformers models behind the `Embedder` contract: tokenize, batch, run on an engine, normalise."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
 
 from forebay.embedding.batching import token_budget_batches
+from forebay.embedding.engine import Engine
+from forebay.embedding.openvino_engine import OpenVinoEngine, exported_model
 from forebay.embedding.spec import EmbeddingSpec
-from forebay.errors import EmbeddingError
-from forebay.machine import embeds_faster_in_bf16
+from forebay.embedding.tokens import TokenCounter, loaded_tokenizer
+from forebay.embedding.torch_engine import TorchEngine
+from forebay.errors import EmbeddingError, ModelError
 from forebay.models import folder_checksum, model_folder
-from forebay.settings import EmbeddingSettings, PathSettings
 
-__all__ = ["SentenceTransformerEmbedder", "load_embedder", "resolve_spec"]
+__all__ = ["SentenceTransformerEmbedder", "engine_of", "load_embedder"]
+
+_WINDOW_TEXTS = 1024
 
 
 class SentenceTransformerEmbedder:
     """A sentence-transformers model behind the `Embedder` contract."""
 
-    def __init__(self, spec: EmbeddingSpec, folder: Path, *, batch_tokens: int = 8192) -> None:
-        import torch
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils import logging as transformers_logging
-
-        transformers_logging.disable_progress_bar()
-        self._torch = torch
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model = SentenceTransformer(str(folder), device=device, local_files_only=True)
-        self._model.eval()
-        self._tokenizer: Any = self._model.tokenizer
+    def __init__(self, spec: EmbeddingSpec, folder: Path, engine: Engine, *, batch_tokens: int = 2048) -> None:
+        self._engine = engine
+        self._tokenizer: Tokenizer = loaded_tokenizer(folder)
+        self._tokenizer.enable_truncation(spec.max_tokens)
+        self._count_tokens = TokenCounter.of(folder)
         self._batch_tokens = batch_tokens
         self._spec = spec
 
@@ -42,7 +41,7 @@ class SentenceTransformerEmbedder:
 
     def count_tokens(self, text: str) -> int:
         """Count the model's own tokens in `text`, special tokens left out."""
-        return len(self._tokenizer.encode(text, add_special_tokens=False, truncation=False, verbose=False))
+        return self._count_tokens(_encodable(text))
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed passages; see `Embedder.embed_documents`."""
@@ -53,61 +52,88 @@ class SentenceTransformerEmbedder:
         return self._embed(texts)
 
     def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        torch = self._torch
-        vectors = np.empty((len(texts), self._spec.dim), dtype=np.float32)
-        if not texts:
-            return vectors
-        # Rust tokenizers refuse lone surrogates; a replacement character embeds as an unknown token.
-        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-        encoded = self._tokenizer(clean, truncation=True, max_length=self._spec.max_tokens)
-        lengths = [len(ids) for ids in encoded["input_ids"]]
-        bf16 = torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._spec.precision == "bf16")
-        with torch.inference_mode(), bf16:
+        pooled = np.zeros((len(texts), self._spec.dim), dtype=np.float32)
+        for first, encodings in self._encoded([_encodable(text) for text in texts]):
+            window = pooled[first : first + len(encodings)]
+            lengths = [len(encoding) for encoding in encodings]
             for batch in token_budget_batches(lengths, self._batch_tokens):
-                rows = {key: [values[i] for i in batch] for key, values in encoded.items()}
-                padded = self._tokenizer.pad(rows, return_tensors="pt").to(self._model.device)
-                pooled = self._model(dict(padded))["sentence_embedding"].float()
-                vectors[batch] = torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
-        broken = ~np.isclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-3)
-        if broken.any():
+                window[batch] = self._engine(*_padded([encodings[position] for position in batch]))
+        norms = np.linalg.norm(pooled, axis=1, keepdims=True)
+        broken = np.flatnonzero(~(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0)))
+        if broken.size:
             raise EmbeddingError(
-                f"{int(broken.sum())} of {len(texts)} vectors are not finite unit vectors, the first for the text "
-                f"{texts[int(broken.argmax())][:80]!r}. The model {self._spec.model!r} is broken or was changed."
+                f"{broken.size} of {len(texts)} texts have no vector (not finite, or zero), the first "
+                f"{texts[broken[0]][:80]!r}. The model {self._spec.model!r} is broken or was changed."
             )
-        return vectors
+        return pooled / norms
+
+    def _encoded(self, texts: Sequence[str]) -> Iterator[tuple[int, list[Encoding]]]:
+        """Tokenize window after window; the next ones while the caller computes."""
+        starts = range(0, len(texts), _WINDOW_TEXTS)
+        windows = [texts[start : start + _WINDOW_TEXTS] for start in starts]
+        if len(windows) == 1:
+            yield 0, self._tokenizer.encode_batch_fast(windows[0])
+            return
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenizing") as ahead:
+            yield from zip(starts, ahead.map(self._tokenizer.encode_batch_fast, windows), strict=True)
 
 
-def resolve_spec(settings: EmbeddingSettings, paths: PathSettings) -> EmbeddingSpec:
-    """Read the identity of the configured model from its files, without loading torch.
+def _encodable(text: str) -> str:
+    # Rust tokenizers refuse lone surrogates; a replacement character embeds as an unknown token.
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _padded(encodings: Sequence[Encoding]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    longest = max(len(encoding) for encoding in encodings)
+    # What stands where there is no token is never looked at.
+    tokens = np.zeros((len(encodings), longest), dtype=np.int64)
+    is_token = np.zeros((len(encodings), longest), dtype=np.int64)
+    for row, encoding in enumerate(encodings):
+        tokens[row, : len(encoding)] = encoding.ids
+        is_token[row, : len(encoding)] = 1
+    return tokens, is_token
+
+
+def engine_of(spec: EmbeddingSpec, folder: Path, models: Path, *, threads: int | None = None) -> Engine:
+    """Start the engine that a spec names.
+
+    Args:
+        spec: Names engine and precision.
+        folder: The model's files.
+        models: The model cache, which holds what engines make of a model.
+        threads: Threads that compute; all cores if None.
 
     Raises:
-        ModelError: the model is not there or its files don't match their checksums.
+        ModelError: the engine isn't known or not installed, or doesn't compute in this precision.
     """
-    import json
-
-    folder = model_folder(settings.model, paths.models)
-    sentence = json.loads((folder / "sentence_bert_config.json").read_text("utf-8"))
-    transformer = json.loads((folder / "config.json").read_text("utf-8"))
-    precision = settings.precision
-    if precision == "auto":
-        precision = "bf16" if embeds_faster_in_bf16() else "fp32"
-    return EmbeddingSpec(
-        model=settings.model,
-        revision=folder_checksum(folder),
-        dim=int(transformer["hidden_size"]),
-        max_tokens=int(sentence["max_seq_length"]),
-        precision=precision,
-    )
+    match spec.engine, spec.precision:
+        case "torch", "fp32" | "bf16":
+            return TorchEngine(folder, spec.precision, threads=threads)
+        case "openvino", precision:
+            try:
+                return OpenVinoEngine(
+                    exported_model(folder, spec.revision, models / "exports"), precision, threads=threads
+                )
+            except ModuleNotFoundError as exc:
+                raise ModelError("the engine 'openvino' is not installed; install the extra `embedding-cpu`.") from exc
+        case _:
+            raise ModelError(
+                f"the engine {spec.engine!r} doesn't compute in {spec.precision!r}; there are: torch with fp32 or "
+                "bf16, openvino with fp32, bf16 or int8."
+            )
 
 
 @lru_cache(maxsize=2)
-def load_embedder(spec: EmbeddingSpec, models: Path, batch_tokens: int = 8192) -> SentenceTransformerEmbedder:
+def load_embedder(
+    spec: EmbeddingSpec, models: Path, batch_tokens: int = 2048, threads: int | None = None
+) -> SentenceTransformerEmbedder:
     """Load the model of a spec, once per process.
 
     Raises:
-        ModelError: the model is not there.
+        ModelError: the model or the spec's engine is not there.
         SpecMismatchError: the model's files are not those that the spec was made with.
     """
     folder = model_folder(spec.model, models)
     spec.require(spec.model_copy(update={"revision": folder_checksum(folder)}))
-    return SentenceTransformerEmbedder(spec, folder, batch_tokens=batch_tokens)
+    engine = engine_of(spec, folder, models, threads=threads)
+    return SentenceTransformerEmbedder(spec, folder, engine, batch_tokens=batch_tokens)

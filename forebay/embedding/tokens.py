@@ -9,10 +9,25 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from forebay.errors import ModelError
 
-__all__ = ["TokenCounter"]
+__all__ = ["TokenCounter", "loaded_tokenizer"]
 
 _MAX_KEPT_WORDS = 65_536
 _MAX_KEPT_CHARS = 64
+
+
+def loaded_tokenizer(folder: Path) -> Tokenizer:
+    """Load a model folder's `tokenizer.json`; it neither cuts nor pads.
+
+    Raises:
+        ModelError: there is none.
+    """
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        raise ModelError(f"the model folder {folder} has no tokenizer.json; choose a model with a fast tokenizer.")
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 class TokenCounter:
@@ -22,12 +37,7 @@ class TokenCounter:
     """
 
     def __init__(self, folder: Path) -> None:
-        path = folder / "tokenizer.json"
-        if not path.exists():
-            raise ModelError(f"the model folder {folder} has no tokenizer.json; choose a model with a fast tokenizer.")
-        self._tokenizer: Tokenizer = Tokenizer.from_file(str(path))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._tokenizer = loaded_tokenizer(folder)
         self._words = _WordCounts(self._tokenizer) if _is_divided_by_blanks(self._tokenizer) else None
 
     def __call__(self, text: str) -> int:

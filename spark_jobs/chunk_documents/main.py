@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from forebay.embedding.sentence_transformer import resolve_spec
+from forebay.embedding.choice import resolve_spec
 from forebay.errors import DataError, QualityError
 from forebay.models import model_folder
 from forebay.settings import ChunkSettings, CorpusSettings, EmbeddingSettings, PathSettings, SparkSettings

@@ -9,7 +9,7 @@ import math
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from forebay.embedding.sentence_transformer import resolve_spec
+from forebay.embedding.choice import resolve_spec
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import DataError, QualityError
 from forebay.settings import EmbeddingSettings, PathSettings, SparkSettings

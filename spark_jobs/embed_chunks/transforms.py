@@ -20,14 +20,18 @@ _EMBEDDED_DDL = "text_hash string, vector array<float>, run_id string"
 
 
 def vectors_of(texts: DataFrame, spec: EmbeddingSpec, models: Path, *, batch_tokens: int, run_id: str) -> DataFrame:
-    """Embed texts; the model is loaded once per Python worker, which Spark reuses between tasks."""
+    """Embed texts; the model is loaded once per Python worker, which Spark reuses between tasks.
+
+    A worker computes with as many threads as its task has cores.
+    """
+    threads = int(texts.sparkSession.conf.get("spark.task.cpus", "1") or 1)
 
     def embed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             rows = batch.to_pylist()
             if not rows:
                 continue
-            embedder = load_embedder(spec, models, batch_tokens)
+            embedder = load_embedder(spec, models, batch_tokens, threads)
             vectors = embedder.embed_documents(
                 [embedded_text(row["title"], row["heading_path"], row["text"]) for row in rows]
             )

@@ -6,7 +6,7 @@ from pyspark.sql import functions as F
 
 from forebay.candidates import Candidate
 from forebay.documents import partition_key
-from forebay.embedding.sentence_transformer import resolve_spec
+from forebay.embedding.choice import resolve_spec
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import DataError, IndexBuildError
 from forebay.settings import EmbeddingSettings, IndexSettings, PathSettings, SparkSettings

@@ -8,7 +8,8 @@ import lance
 import pytest
 
 from forebay.candidates import Candidate
-from forebay.embedding.sentence_transformer import load_embedder, resolve_spec
+from forebay.embedding.choice import resolve_spec
+from forebay.embedding.sentence_transformer import load_embedder
 from forebay.settings import EmbeddingSettings
 from forebay.store.contract import SearchRequest
 from forebay.store.qdrant_edge import QdrantEdgeStore

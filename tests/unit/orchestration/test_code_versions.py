@@ -47,6 +47,7 @@ def versions(**changes):
         ({"duplicates": {"threshold": 0.9}}, {"documents"}),
         ({"chunks": {"max_tokens": 128}}, {"chunks"}),
         ({"embedding": {"precision": "bf16"}}, {"embeddings"}),
+        ({"embedding": {"engine": "openvino"}}, {"embeddings"}),
         ({"embedding": {"model": "org/other"}}, {"chunks", "embeddings"}),
         ({"embedding": {"batch_tokens": 128, "commit_rows": 7}}, set()),
         ({"index": {"hnsw_m": 32}}, {"index_shards"}),

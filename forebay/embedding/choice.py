@@ -1,0 +1,220 @@
+"""Which engine embeds a corpus: what its vectors were made with, else what a calibration found fastest here.
+
+Vectors of two engines are not mixed, so another choice means that everything is embedded again. Hence a corpus that
+has an index keeps its engine on whatever machine it is, and a machine calibrates once for each model.
+"""
+
+import importlib.util
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from forebay.candidates import Candidate
+from forebay.documents import content_hash
+from forebay.embedding.parity_texts import PARITY_TEXTS
+from forebay.embedding.sentence_transformer import SentenceTransformerEmbedder, engine_of
+from forebay.embedding.spec import EmbeddingSpec
+from forebay.errors import EmbeddingError, ModelError
+from forebay.machine import cpu_flags, has_nvidia_gpu, multiplies_bf16
+from forebay.models import folder_checksum, model_folder
+from forebay.settings import EmbeddingSettings, PathSettings
+
+__all__ = ["MIN_COSINE", "MIN_MEAN_COSINE", "Calibration", "Measured", "calibrate", "candidate_specs", "resolve_spec"]
+
+logger = logging.getLogger("forebay.embedding")
+
+MIN_MEAN_COSINE = 0.999
+"""Least mean cosine to torch in fp32 over `PARITY_TEXTS` of an engine that may be chosen."""
+MIN_COSINE = 0.995
+"""Least cosine of a single text."""
+
+# What is hardly faster is not worth another rounding.
+_WORTHWHILE = 1.1
+_VERSION = 1
+
+
+class Measured(BaseModel):
+    """What a calibration found of one engine."""
+
+    engine: str
+    """As in `EmbeddingSpec`."""
+    precision: str
+    """As in `EmbeddingSpec`."""
+    texts_per_s: float = 0.0
+    """Parity texts embedded in a second."""
+    cos_mean: float = 0.0
+    """Mean cosine to torch in fp32."""
+    cos_min: float = 0.0
+    """Least cosine to torch in fp32."""
+    problem: str = ""
+    """Why it can't be used; empty where it can."""
+
+    @property
+    def has_parity(self) -> bool:
+        """Say whether its vectors are near enough to torch's in fp32."""
+        return not self.problem and self.cos_mean >= MIN_MEAN_COSINE and self.cos_min >= MIN_COSINE
+
+
+class Calibration(BaseModel):
+    """The engine chosen for one model on one machine, and why."""
+
+    chosen: EmbeddingSpec
+    """Spec with the engine."""
+    why: str
+    """A sentence with the figures."""
+    measured: list[Measured]
+    """All that were tried."""
+
+
+def resolve_spec(settings: EmbeddingSettings, paths: PathSettings) -> EmbeddingSpec:
+    """Give the identity of the configured model, with the engine and the precision that its corpus is embedded with.
+
+    Raises:
+        ModelError: the model is not there, its files don't match their checksums, or no engine runs it as configured.
+    """
+    folder = model_folder(settings.model, paths.models)
+    candidates = candidate_specs(settings, folder)
+    if len(candidates) == 1:
+        return candidates[0]
+    candidate = Candidate.load(paths.shards)
+    if candidate is not None and candidate.embedding in candidates:
+        return candidate.embedding
+    return _calibrated(candidates, folder, paths)
+
+
+def candidate_specs(settings: EmbeddingSettings, folder: Path) -> list[EmbeddingSpec]:
+    """List what could embed with these settings on this machine, the plainest first.
+
+    Raises:
+        ModelError: nothing could.
+    """
+    sentence = json.loads((folder / "sentence_bert_config.json").read_text("utf-8"))
+    transformer = json.loads((folder / "config.json").read_text("utf-8"))
+    base = EmbeddingSpec(
+        model=settings.model,
+        revision=folder_checksum(folder),
+        dim=int(transformer["hidden_size"]),
+        max_tokens=int(sentence["max_seq_length"]),
+        precision="fp32",
+    )
+    found = [
+        base.model_copy(update={"engine": engine, "precision": precision})
+        for engine, precision in _ways()
+        if settings.engine in ("auto", engine) and settings.precision in ("auto", precision)
+    ]
+    # What is named is meant, even where it is slow.
+    if not found and "auto" not in (settings.engine, settings.precision):
+        return [base.model_copy(update={"engine": settings.engine, "precision": settings.precision})]
+    if not found:
+        raise ModelError(
+            f"no engine runs here with the settings engine {settings.engine!r} and precision {settings.precision!r}; "
+            "set one of them to 'auto'."
+        )
+    return found
+
+
+def calibrate(candidates: list[EmbeddingSpec], folder: Path, models: Path) -> Calibration:
+    """Time the candidates on `PARITY_TEXTS` and compare their vectors with torch's in fp32.
+
+    Args:
+        candidates: What may be chosen.
+        folder: The model's files.
+        models: The model cache.
+
+    Raises:
+        ModelError: none of them has parity.
+    """
+    reference_spec = candidates[0].model_copy(update={"engine": "torch", "precision": "fp32"})
+    reference, _ = _timed(reference_spec, folder, models)
+    measured = [_measured(spec, reference, folder, models) for spec in candidates]
+    chosen, best = candidates[0], 0.0
+    for spec, found in zip(candidates, measured, strict=True):
+        if found.has_parity and found.texts_per_s > best * _WORTHWHILE:
+            chosen, best = spec, found.texts_per_s
+    figures = "; ".join(_sentence(found) for found in measured)
+    if not best:
+        raise ModelError(f"no engine's vectors are near enough to torch's in fp32 ({figures}).")
+    return Calibration(chosen=chosen, why=f"{chosen.engine} {chosen.precision} embeds: {figures}.", measured=measured)
+
+
+def _ways() -> Iterator[tuple[str, str]]:
+    yield "torch", "fp32"
+    has_gpu = has_nvidia_gpu()
+    if has_gpu or multiplies_bf16():
+        yield "torch", "bf16"
+    if not has_gpu and importlib.util.find_spec("openvino") is not None:
+        yield "openvino", "fp32"
+        if multiplies_bf16():
+            yield "openvino", "bf16"
+        yield "openvino", "int8"
+
+
+def _calibrated(candidates: list[EmbeddingSpec], folder: Path, paths: PathSettings) -> EmbeddingSpec:
+    """Calibrate, or read what was found before by the same machine for the same candidates."""
+    key = content_hash(
+        str(_VERSION), *sorted(cpu_flags()), str(os.cpu_count()), *(spec.model_dump_json() for spec in candidates)
+    )[:16]
+    kept = paths.home.absolute() / "calibrations" / f"{key}.json"
+    if not kept.exists():
+        found = calibrate(candidates, folder, paths.models)
+        logger.info("%s", found.why)
+        _keep_first(kept, found.model_dump_json(indent=2))
+    return Calibration.model_validate_json(kept.read_bytes()).chosen
+
+
+def _keep_first(target: Path, text: str) -> None:
+    """Write a file at once, unless another process did before: then all use its choice."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=target.parent, encoding="utf-8") as staging:
+        staging.write(text)
+        staging.flush()
+        try:
+            os.link(staging.name, target)
+        except FileExistsError:
+            return
+
+
+def _measured(spec: EmbeddingSpec, reference: NDArray[np.float32], folder: Path, models: Path) -> Measured:
+    found = Measured(engine=spec.engine, precision=spec.precision)
+    try:
+        vectors, texts_per_s = _timed(spec, folder, models)
+    except (EmbeddingError, ModelError, RuntimeError) as exc:
+        return found.model_copy(update={"problem": str(exc)})
+    cosines = (vectors * reference).sum(axis=1)
+    return found.model_copy(
+        update={
+            "texts_per_s": round(texts_per_s, 1),
+            "cos_mean": float(cosines.mean()),
+            "cos_min": float(cosines.min()),
+        }
+    )
+
+
+def _timed(spec: EmbeddingSpec, folder: Path, models: Path) -> tuple[NDArray[np.float32], float]:
+    embedder = SentenceTransformerEmbedder(spec, folder, engine_of(spec, folder, models))
+    vectors = embedder.embed_documents(PARITY_TEXTS)
+    # The first pass compiles kernels; the better of two tells less of what else the machine does.
+    seconds = min(_seconds(embedder) for _ in range(2))
+    return vectors, len(PARITY_TEXTS) / seconds
+
+
+def _seconds(embedder: SentenceTransformerEmbedder) -> float:
+    began = time.perf_counter()
+    embedder.embed_documents(PARITY_TEXTS)
+    return time.perf_counter() - began
+
+
+def _sentence(found: Measured) -> str:
+    way = f"{found.engine} {found.precision}"
+    if found.problem:
+        return f"{way} fails ({found.problem})"
+    verdict = "" if found.has_parity else ", too far"
+    return f"{way} {found.texts_per_s:.0f} texts/s, cosine {found.cos_mean:.4f} (least {found.cos_min:.4f}){verdict}"

@@ -1,0 +1,127 @@
+"""The OpenVINO engine: the model as a compiled graph for the processor, its matrices in 8 bits where that is wanted.
+
+int8 means: weights in 8 bits with one scale for 64 of them, activations quantized while the model runs, with one scale
+for 64 numbers of a token. So no text and no token changes the rounding of another.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["OpenVinoEngine", "exported_model"]
+
+_GROUP = 64
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+
+
+class OpenVinoEngine:
+    """Runs the model with OpenVINO; see `Engine`."""
+
+    def __init__(self, graph: Path, precision: Literal["fp32", "bf16", "int8"], *, threads: int | None = None) -> None:
+        import openvino as ov
+
+        core = ov.Core()
+        model = core.read_model(graph)
+        if precision == "int8":
+            _quantize_weights(model)
+        options: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(_GROUP if precision == "int8" else 0),
+            # 0: all cores.
+            "INFERENCE_NUM_THREADS": threads or 0,
+        }
+        self._request = core.compile_model(model, "CPU", options).create_infer_request()
+
+    def __call__(self, tokens: NDArray[np.int64], is_token: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Run one batch; see `Engine`."""
+        return self._request.infer({0: tokens, 1: is_token})[0].copy()
+
+
+def exported_model(folder: Path, revision: str, exports: Path) -> Path:
+    """Give the model as OpenVINO's intermediate representation, made from its own files the first time.
+
+    Args:
+        folder: The sentence-transformers model.
+        revision: Hash of its files; names the export.
+        exports: Where exports are kept.
+    """
+    target = exports / f"openvino-{revision[:16]}"
+    if not target.exists():
+        _export(folder, target)
+    return target / "model.xml"
+
+
+def _export(folder: Path, target: Path) -> None:
+    import openvino as ov
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    try:
+        ov.save_model(_converted(folder), staging / "model.xml", compress_to_fp16=False)
+        os.replace(staging, target)
+    except OSError:
+        # Another process was first; its export is as good.
+        if not target.exists():
+            raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _converted(folder: Path) -> Any:
+    import warnings
+
+    import openvino as ov
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+
+    class Pooled(torch.nn.Module):
+        """The model as a function of two tensors, which is what can be traced."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = SentenceTransformer(str(folder), device="cpu", local_files_only=True).eval()
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            return self.model({"input_ids": input_ids, "attention_mask": attention_mask})["sentence_embedding"]
+
+    # Two texts of different lengths: with equal ones the trace would leave the mask out.
+    example = {"input_ids": torch.ones(2, 7, dtype=torch.int64), "attention_mask": torch.ones(2, 7, dtype=torch.int64)}
+    example["attention_mask"][1, 5:] = 0
+    with warnings.catch_warnings():
+        # Tracing warns of every Python condition; the parity check is what finds a wrong graph.
+        warnings.simplefilter("ignore")
+        return ov.convert_model(Pooled(), example_input=example, input=[ov.PartialShape([-1, -1])] * 2)
+
+
+def _quantize_weights(model: Any) -> None:
+    """Replace the matrices of linear layers by 8-bit ones with a scale per row and group of 64."""
+    import openvino as ov
+    from openvino import opset13 as ops
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "MatMul":
+            continue
+        constant = node.input_value(1).get_node()
+        if constant.get_type_name() != "Constant" or len(constant.shape) != 2:
+            continue
+        is_transposed = node.get_attributes()["transpose_b"]
+        weights = constant.data if is_transposed else constant.data.T
+        n_out, n_in = weights.shape
+        if n_in % _GROUP:
+            continue
+        grouped = weights.astype(np.float32).reshape(n_out, n_in // _GROUP, _GROUP)
+        scales = np.maximum(np.abs(grouped).max(axis=2, keepdims=True), np.finfo(np.float32).tiny) / 127
+        quantized = ops.convert(ops.constant(np.round(grouped / scales).astype(np.int8)), "f32")
+        restored = ops.reshape(
+            ops.multiply(quantized, ops.constant(scales)), ops.constant(np.array([n_out, n_in])), special_zero=False
+        )
+        ov.utils.replace_node(node, ops.matmul(node.input_value(0), restored, False, True))
