@@ -1,0 +1,108 @@
+import shutil
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from forebay.candidates import Candidate
+from forebay.embedding.choice import Calibration, Measured, calibrate, candidate_specs, resolve_spec
+from forebay.embedding.openvino_engine import exported_model
+from forebay.embedding.sentence_transformer import load_embedder
+from forebay.errors import ModelError
+from forebay.models import model_folder
+from forebay.settings import EmbeddingSettings, IndexSettings, PathSettings
+
+_FOLDER = model_folder(EmbeddingSettings().model, PathSettings().models)
+_FP32 = EmbeddingSettings(precision="fp32")
+
+
+@pytest.fixture
+def paths(tmp_path):
+    return PathSettings(home=tmp_path / "home", data=tmp_path / "data")
+
+
+def _keep(paths, spec):
+    Candidate(embedding=spec, index=IndexSettings(), shards={}, table_versions={}).save(paths.shards)
+
+
+def _kept(paths):
+    return list((paths.home / "calibrations").glob("*"))
+
+
+def test_a_machine_calibrates_once_and_keeps_what_it_found(paths, caplog):
+    caplog.set_level("INFO", "forebay.embedding")
+    first = resolve_spec(_FP32, paths)
+    assert "torch fp32" in caplog.text
+    assert "openvino fp32" in caplog.text
+    (kept,) = _kept(paths)
+    found = Calibration.model_validate_json(kept.read_bytes())
+    assert found.chosen == first
+    # The other one, so that a second measurement would be seen.
+    (other,) = (spec for spec in candidate_specs(_FP32, _FOLDER) if spec != first)
+    kept.write_text(found.model_copy(update={"chosen": other}).model_dump_json())
+    assert resolve_spec(_FP32, paths) == other
+
+
+@pytest.mark.parametrize("number", range(len(candidate_specs(EmbeddingSettings(), _FOLDER))))
+def test_a_corpus_keeps_the_engine_that_it_was_embedded_with(paths, number):
+    spec = candidate_specs(EmbeddingSettings(), _FOLDER)[number]
+    _keep(paths, spec)
+    assert resolve_spec(EmbeddingSettings(), paths) == spec
+    assert not _kept(paths)
+
+
+def test_another_models_corpus_decides_nothing(paths):
+    fp32, *_ = candidate_specs(_FP32, _FOLDER)
+    _keep(paths, fp32.model_copy(update={"revision": "other"}))
+    assert resolve_spec(_FP32, paths).revision == fp32.revision
+    assert _kept(paths)
+
+
+def test_what_is_named_goes_before_what_a_corpus_has(paths):
+    _keep(paths, candidate_specs(_FP32, _FOLDER)[0])
+    named = resolve_spec(EmbeddingSettings(engine="openvino", precision="int8"), paths)
+    assert (named.engine, named.precision) == ("openvino", "int8")
+    assert not _kept(paths)
+
+
+def test_an_engine_without_parity_is_not_chosen(tmp_path):
+    torch, openvino = candidate_specs(_FP32, _FOLDER)
+    changed = tmp_path / "changed"
+    shutil.copytree(_FOLDER, changed)
+    weights = load_file(changed / "model.safetensors")
+    weights["encoder.layer.0.output.dense.weight"] *= 0.5
+    save_file(weights, changed / "model.safetensors", {"format": "pt"})
+    # Another model's graph where this one's is looked for.
+    exported_model(changed, openvino.revision, tmp_path / "exports")
+    found = calibrate([torch, openvino], _FOLDER, tmp_path)
+    assert found.chosen == torch
+    assert "too far" in found.why
+    with pytest.raises(ModelError, match="no engine's vectors are near enough"):
+        calibrate([openvino], _FOLDER, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("figures", "has_parity"),
+    [
+        ({"cos_mean": 0.9991, "cos_min": 0.9951}, True),
+        ({"cos_mean": 0.9989, "cos_min": 0.9951}, False),
+        ({"cos_mean": 0.9991, "cos_min": 0.9949}, False),
+        ({"cos_mean": float("nan"), "cos_min": float("nan")}, False),
+        ({"cos_mean": 1.0, "cos_min": 1.0, "problem": "does not start"}, False),
+    ],
+)
+def test_parity_has_two_limits(figures, has_parity):
+    assert Measured(engine="x", precision="fp32", **figures).has_parity is has_parity
+
+
+def test_an_engine_that_lacks_the_precision_is_an_error(tmp_path):
+    torch, _ = candidate_specs(_FP32, _FOLDER)
+    with pytest.raises(ModelError, match=r"'torch' doesn't compute in 'int8'"):
+        load_embedder(torch.model_copy(update={"precision": "int8"}), tmp_path)
+
+
+def test_an_export_is_made_once_and_leaves_nothing_beside_it(tmp_path):
+    graph = exported_model(_FOLDER, "revision", tmp_path)
+    made = graph.stat().st_mtime_ns
+    assert exported_model(_FOLDER, "revision", tmp_path) == graph
+    assert graph.stat().st_mtime_ns == made
+    assert [path.name for path in tmp_path.iterdir()] == ["openvino-revision"]
