@@ -33,6 +33,8 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(_GROUP if precision == "int8" else 0),
+            # Pinned, the workers of one machine would all compute on its first cores.
+            "ENABLE_CPU_PINNING": False,
             # 0: all cores.
             "INFERENCE_NUM_THREADS": threads or 0,
         }

@@ -1,0 +1,56 @@
+"""Another engine finds what torch in fp32 finds: the sample corpus, searched exactly."""
+
+import json
+from pathlib import Path
+
+import ir_measures
+import numpy as np
+import pytest
+from ir_measures import nDCG
+
+from forebay.chunks import embedded_text
+from forebay.embedding.choice import candidate_specs
+from forebay.embedding.sentence_transformer import load_embedder
+from forebay.golden import GoldenQuestions
+from forebay.models import model_folder
+from forebay.settings import EmbeddingSettings, PathSettings
+
+pytestmark = pytest.mark.integration
+
+_SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "cranfield"
+_MAX_DIFFERENCE = 0.003
+_PATHS = PathSettings()
+_SPECS = {
+    f"{spec.engine}-{spec.precision}": spec
+    for spec in candidate_specs(EmbeddingSettings(), model_folder(EmbeddingSettings().model, _PATHS.models))
+}
+
+
+def _ndcg10(way):
+    embedder = load_embedder(_SPECS[way], _PATHS.models)
+    golden = GoldenQuestions.load(_SAMPLE / "queries.jsonl", _SAMPLE / "qrels.tsv")
+    documents = [json.loads(line) for line in (_SAMPLE / "corpus.jsonl").read_text("utf-8").splitlines()]
+    vectors = embedder.embed_documents([embedded_text(row["title"], "", row["text"]) for row in documents])
+    scores = embedder.embed_queries(list(golden.queries.values())) @ vectors.T
+    found = [
+        ir_measures.ScoredDoc(query_id, documents[position]["_id"], float(row[position]))
+        for query_id, row in zip(golden.queries, scores, strict=True)
+        for position in np.argsort(-row)[:10]
+    ]
+    judged = [
+        ir_measures.Qrel(query_id, doc_id, grade)
+        for query_id, grades in golden.qrels.items()
+        for doc_id, grade in grades.items()
+    ]
+    return ir_measures.calc_aggregate([nDCG @ 10], judged, found)[nDCG @ 10]
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return _ndcg10("torch-fp32")
+
+
+@pytest.mark.parametrize("way", [way for way in _SPECS if way != "torch-fp32"])
+def test_an_engine_ranks_as_well_as_torch_in_fp32(way, reference):
+    found = _ndcg10(way)
+    assert found == pytest.approx(reference, abs=_MAX_DIFFERENCE)
