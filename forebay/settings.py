@@ -141,7 +141,7 @@ class EmbeddingSettings(BaseSettings):
     corpus keeps the choice that it was first embedded with."""
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     """Arithmetic of the engine; `auto`: chosen together with it."""
-    batch_tokens: int = Field(default=2048, ge=64)
+    batch_tokens: int = Field(default=1024, ge=64)
     """Padded tokens per forward pass; on a CPU more of them only leave its caches."""
     commit_rows: int = Field(default=4096, ge=1)
     """Texts per commit: what a killed embedding job loses at most."""

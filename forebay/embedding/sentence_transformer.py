@@ -26,7 +26,7 @@ _WINDOW_TEXTS = 1024
 class SentenceTransformerEmbedder:
     """A sentence-transformers model behind the `Embedder` contract."""
 
-    def __init__(self, spec: EmbeddingSpec, folder: Path, engine: Engine, *, batch_tokens: int = 2048) -> None:
+    def __init__(self, spec: EmbeddingSpec, folder: Path, engine: Engine, *, batch_tokens: int = 1024) -> None:
         self._engine = engine
         self._tokenizer: Tokenizer = loaded_tokenizer(folder)
         self._tokenizer.enable_truncation(spec.max_tokens)
@@ -125,7 +125,7 @@ def engine_of(spec: EmbeddingSpec, folder: Path, models: Path, *, threads: int |
 
 @lru_cache(maxsize=2)
 def load_embedder(
-    spec: EmbeddingSpec, models: Path, batch_tokens: int = 2048, threads: int | None = None
+    spec: EmbeddingSpec, models: Path, batch_tokens: int = 1024, threads: int | None = None
 ) -> SentenceTransformerEmbedder:
     """Load the model of a spec, once per process.
 
