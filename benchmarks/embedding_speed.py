@@ -33,7 +33,6 @@ from spark_jobs.session import spark_session
 
 _CHUNKS = 2048
 _QUESTIONS = 60
-_PRELOAD = ("spark_jobs.embed_chunks.transforms",)
 
 
 class _Counted:
@@ -63,9 +62,7 @@ def main() -> None:
         default = SentenceTransformer(str(folder), device="cpu")
         counted = _Counted(engine_of(spec, folder, paths.models))
         bare = SentenceTransformerEmbedder(spec, folder, counted, batch_tokens=settings.batch_tokens)
-        with spark_session(
-            "embedding speed", SparkSettings(), PathSettings(data=Path(data)), preload=_PRELOAD
-        ) as spark:
+        with spark_session("embedding speed", SparkSettings(), PathSettings(data=Path(data))) as spark:
             ways: dict[str, Callable[[], object]] = {
                 "default": lambda: default.encode(texts, batch_size=32, show_progress_bar=False),
                 "bare": lambda: bare.embed_documents(texts),

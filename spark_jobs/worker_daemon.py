@@ -5,6 +5,7 @@ A worker then starts in milliseconds instead of importing for seconds, and the w
 
 import gc
 import importlib
+import importlib.util
 
 from pyspark.daemon import manager
 
@@ -14,7 +15,6 @@ _NEEDED = (
     "pandas",
     "pyarrow",
     "pyspark.worker",
-    "sentence_transformers",
     "spark_jobs.chunk_documents.transforms",
     "spark_jobs.embed_chunks.transforms",
     "spark_jobs.lance_frames",
@@ -22,11 +22,14 @@ _NEEDED = (
     "spark_jobs.parse_documents.transforms",
     "spark_jobs.session",
 )
+# The libraries of embedding engines, the likelier first; a worker whose model needs another one imports it then.
+_ENGINES = ("openvino", "sentence_transformers")
 
 
 def main() -> None:
     """Import, then serve Spark's requests for workers."""
-    for name in _NEEDED:
+    engine = next(name for name in _ENGINES if importlib.util.find_spec(name))
+    for name in (*_NEEDED, engine):
         importlib.import_module(name)
     # Spark collects garbage after every task: 0.1 s each, if it has to walk through torch.
     gc.freeze()
