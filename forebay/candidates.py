@@ -25,10 +25,12 @@ class Candidate(BaseModel):
     """Model of the vectors."""
     index: IndexSettings
     """Settings of the shards."""
+    layout: str
+    """Version of what a shard's folder holds."""
     shards: dict[int, ShardRef]
     """By number; a shard without chunks is left out."""
     table_versions: dict[str, int]
-    """Version of each table that the shards were built from."""
+    """Version of each table that the shards were built from: a shard holds what its rows of the chunk table said."""
 
     @classmethod
     def load(cls, shards: Path) -> "Candidate | None":

@@ -247,7 +247,7 @@ class SparkSettings(BaseSettings):
 
     master: str = "local[*]"
     """Spark master URL."""
-    driver_memory: str = "2g"
+    driver_memory: str = "1g"
     """JVM heap of the driver; with a local master it is also the executor's."""
     conf: dict[str, str] = {}
     """More of Spark's own configuration, as a JSON object; goes before what Forebay sets."""

@@ -6,6 +6,7 @@ rows are what the suites look at, so a check costs the same for a thousand rows 
 
 import json
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +49,7 @@ class CheckOutcome:
 
 
 def validate(suites: Sequence[Suite], docs: Path) -> list[CheckOutcome]:
-    """Run suites and write their Data Docs.
+    """Run suites and begin to write their Data Docs, which are there when the process ends.
 
     Args:
         suites: What to run.
@@ -77,7 +78,8 @@ def validate(suites: Sequence[Suite], docs: Path) -> list[CheckOutcome]:
             config: Any = item.expectation_config
             verdict = bool(item.success), _sentence(config, item)
             found.setdefault(config.meta["check"], []).append(verdict)
-    context.build_data_docs()
+    # Most of it is compiling templates; whoever called goes on meanwhile, and the process ends after it.
+    threading.Thread(target=context.build_data_docs, name="data docs").start()
     return [_outcome(name, verdicts, docs) for name, verdicts in found.items()]
 
 

@@ -20,7 +20,9 @@ from forebay.tables import sql_text
 
 __all__ = ["append_lance", "read_lance", "read_lance_keys", "spark_arrow_schema"]
 
-_READ_ROWS = 4096
+_READ_ROWS = 1024
+# By default gigabytes: a worker would hold whole fragments of texts.
+_READ_BUFFER_BYTES = 16 * 2**20
 _LOOKED_UP_KEYS = 5000
 # Every change leaves fragments of a few rows, and a task has its price.
 _TASK_ROWS = 10_000
@@ -67,6 +69,7 @@ def read_lance(
                     filter=where,
                     fragments=[opened.get_fragment(fragment_id) for fragment_id in tasks[number]],
                     batch_size=_READ_ROWS,
+                    io_buffer_size=_READ_BUFFER_BYTES,
                 )
                 for rows in scanner.to_batches():
                     yield rows.cast(target)

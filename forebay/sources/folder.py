@@ -90,10 +90,10 @@ class FolderSource:
             )
         for folder, folders, files in os.walk(root, onerror=_raise):
             folders[:] = sorted(name for name in folders if not name.startswith(b"."))
+            below = folder[len(root) :].lstrip(b"/")
             for name in sorted(files):
-                path = os.path.join(folder, name)
                 if not name.startswith(b"."):
-                    yield from _file_units(path, os.path.relpath(path, root))
+                    yield from _file_units(os.path.join(folder, name), os.path.join(below, name))
 
 
 def _file_units(path: bytes, relative: bytes) -> list[ReadUnit]:

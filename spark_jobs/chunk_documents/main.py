@@ -1,5 +1,8 @@
 """Bring the chunk table up to date with the published documents, check it, publish it."""
 
+from collections import Counter
+
+import numpy as np
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
@@ -112,9 +115,11 @@ class _ChunkJob:
     def token_histogram(self, max_tokens: int) -> dict[str, int]:
         """Count the chunks of the table by length: `{"1-25": ..., "26-50": ..., ...}`."""
         width = max(1, max_tokens // _HISTOGRAM_BARS)
-        lengths = read_lance(self._spark, self._chunks.uri, columns=["n_tokens"])
-        rows = lengths.groupBy(F.expr(f"(n_tokens - 1) div {width}").alias("bar")).count().orderBy("bar").collect()
-        return {f"{row['bar'] * width + 1}-{(row['bar'] + 1) * width}": int(row["count"]) for row in rows}
+        bars = Counter[int]()
+        for batch in self._chunks.newest().scanner(columns=["n_tokens"]).to_batches():
+            counts = np.bincount(np.maximum(batch.column("n_tokens").to_numpy() - 1, 0) // width)
+            bars.update({bar: int(counts[bar]) for bar in np.flatnonzero(counts).tolist()})
+        return {f"{bar * width + 1}-{(bar + 1) * width}": count for bar, count in sorted(bars.items())}
 
     def _read(self, columns: list[str]) -> DataFrame:
         uri, where = self._documents.uri, self._orders.where

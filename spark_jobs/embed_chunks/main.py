@@ -18,7 +18,7 @@ from quality.suites.embeddings import EMBEDDING_CHECKS, EMBEDDING_METRICS, check
 from quality.validate import CheckOutcome
 from spark_jobs.embed_chunks.transforms import observed_vectors, vectors_of
 from spark_jobs.lance_frames import append_lance, read_lance, read_lance_keys
-from spark_jobs.metrics import duplicate_keys
+from spark_jobs.metrics import count_where
 from spark_jobs.pipes import JobOrders, Reporter, run_job
 from spark_jobs.session import spark_session
 
@@ -47,9 +47,10 @@ def embed(orders: JobOrders, report: Reporter) -> None:
     with spark_session("embed_chunks", SparkSettings(), paths) as spark:
         report.started()
         cut = read_lance(spark, chunks.uri, version=version, columns=["text_hash"], where=orders.where)
-        pending = _pending_texts(spark, cut, chunks, embeddings)
+        sides = _sides(spark, cut, embeddings).persist()
+        pending = _pending_texts(spark, sides, chunks)
         counts = {"embedded": _embed(pending, embeddings, spec, settings, paths, orders, report)}
-        counts["dropped"] = _drop_stale(spark, cut, embeddings) if orders.is_full else 0
+        counts["dropped"] = _drop_stale(sides, embeddings) if orders.is_full else 0
         outcomes = _check(spark, cut, embeddings, orders, paths)
     report.checks(outcomes)
     report.materialization(embeddings, changed=counts, spec=spec.model_dump())
@@ -61,10 +62,22 @@ def embed(orders: JobOrders, report: Reporter) -> None:
         chunks.set_tag(done, version)
 
 
-def _pending_texts(spark: SparkSession, cut: DataFrame, chunks: Table, embeddings: Table) -> DataFrame:
-    """Select one row per distinct text that has no vector; the texts are read once it is known which."""
+def _sides(spark: SparkSession, chunks: DataFrame, embeddings: Table) -> DataFrame:
+    """Give every text hash of the chunks and the embeddings once, with the number of its vectors.
+
+    Returns:
+        Columns `text_hash`, `is_wanted` (a chunk has this text), `vectors`.
+    """
+    wanted = chunks.select("text_hash", F.lit(1).alias("_wanted"), F.lit(0).alias("_vectors"))
     known = read_lance(spark, embeddings.uri, columns=["text_hash"])
-    hashes = cut.distinct().join(known, "text_hash", "left_anti").persist()
+    found = known.select("text_hash", F.lit(0).alias("_wanted"), F.lit(1).alias("_vectors"))
+    sums = wanted.unionByName(found).groupBy("text_hash")
+    return sums.agg((F.max("_wanted") == 1).alias("is_wanted"), F.sum("_vectors").alias("vectors"))
+
+
+def _pending_texts(spark: SparkSession, sides: DataFrame, chunks: Table) -> DataFrame:
+    """Select one row per distinct text that has no vector; the texts are read once it is known which."""
+    hashes = sides.where("is_wanted AND vectors = 0").select("text_hash")
     texts = read_lance_keys(spark, chunks.uri, hashes, version=chunks.published_version())
     return texts.select("text_hash", "title", "heading_path", "text").dropDuplicates(["text_hash"]).persist()
 
@@ -102,21 +115,22 @@ def _embed(
     return total
 
 
-def _drop_stale(spark: SparkSession, chunks: DataFrame, embeddings: Table) -> int:
-    known = read_lance(spark, embeddings.uri, columns=["text_hash"])
-    stale = known.join(chunks.select("text_hash"), "text_hash", "left_anti").collect()
-    embeddings.delete_keys("text_hash", [row["text_hash"] for row in stale])
+def _drop_stale(sides: DataFrame, embeddings: Table) -> int:
+    stale = [row["text_hash"] for row in sides.where("NOT is_wanted").select("text_hash").collect()]
+    embeddings.delete_keys("text_hash", stale)
     return len(stale)
 
 
 def _check(
     spark: SparkSession, chunks: DataFrame, embeddings: Table, orders: JobOrders, paths: PathSettings
 ) -> list[CheckOutcome]:
-    known = read_lance(spark, embeddings.uri, columns=["text_hash"]).persist()
+    missing = count_where(F.expr("is_wanted AND vectors = 0"), "missing")
+    duplicates = count_where(F.expr("vectors > 1"), "duplicates")
+    (found,) = _sides(spark, chunks, embeddings).agg(missing, duplicates).collect()
     return check_embeddings(
         embeddings,
-        missing=chunks.select("text_hash").distinct().join(known, "text_hash", "left_anti").count(),
-        duplicates=duplicate_keys(known, "text_hash"),
+        missing=found["missing"],
+        duplicates=found["duplicates"],
         run_id=orders.run_id,
         docs=paths.quality,
     )

@@ -18,9 +18,11 @@ from spark_jobs.lance_frames import read_lance, read_lance_keys
 from spark_jobs.load_index.transforms import (
     INDEXED_COLUMNS,
     KEY_COLUMNS,
+    LAYOUT,
     built_shards,
     delta_of,
     refs_of,
+    row_hashes,
     shard_contents,
 )
 from spark_jobs.pipes import JobOrders, Reporter, run_job
@@ -46,7 +48,7 @@ def load_index(orders: JobOrders, report: Reporter) -> None:
     if len(known) < len(versions):
         raise DataError("there are no published embeddings yet; materialize the asset `embeddings` first.")
     previous = Candidate.load(paths.shards)
-    if previous is not None and (previous.embedding, previous.index) != (spec, settings):
+    if previous is not None and (previous.embedding, previous.index, previous.layout) != (spec, settings, LAYOUT):
         previous = None
     store = QdrantEdgeStore(paths.shards, spec, settings)
     expected = chunks.published_rows(orders.where)
@@ -61,7 +63,8 @@ def load_index(orders: JobOrders, report: Reporter) -> None:
             job = _IndexJob(spark, chunks, embeddings, known, orders, store, paths)
             refs, built = job.build(spec, settings, previous, report)
     _report(orders, report, refs, built, expected)
-    Candidate(embedding=spec, index=settings, shards=refs, table_versions=known).save(paths.shards)
+    found = Candidate(embedding=spec, index=settings, layout=LAYOUT, shards=refs, table_versions=known)
+    found.save(paths.shards)
 
 
 class _IndexJob:
@@ -93,8 +96,8 @@ class _IndexJob:
         Shards that the run doesn't cover are known by their content, too: what the candidate before said of them may
         be out of date.
         """
-        keys = self._keys(self._versions["chunks"]).persist()
-        contents = shard_contents(keys, spec, settings)
+        hashes = self._hashes(self._versions["chunks"]).persist()
+        contents = shard_contents(hashes, spec, settings)
         found = {number: self._store.find_shard(number, content) for number, content in contents.items()}
         refs = {number: ref for number, ref in found.items() if ref is not None}
         lacking = (contents.keys() - refs.keys()) & set(self._orders.shards)
@@ -102,41 +105,29 @@ class _IndexJob:
         if not missing:
             report.progress("every shard is there already")
             return refs, 0
-        wanted = keys.where(F.col("shard").isin(list(missing)))
-        bases, added = self._bases(wanted, missing, previous, spec, settings)
+        bases, added = self._bases(hashes, missing, previous)
         report.progress(f"building {len(missing)} of {len(contents)} shards, {len(bases)} from what they were before")
         vectors = read_lance(self._spark, self._embeddings.uri, version=self._versions["embeddings"])
         rows = self._rows([number for number in missing if number not in bases], added)
         if added and len(bases) == len(missing):
-            hashes = rows.select("text_hash").distinct().persist()
-            vectors = read_lance_keys(self._spark, self._embeddings.uri, hashes, version=self._versions["embeddings"])
+            texts = rows.select("text_hash").distinct()
+            vectors = read_lance_keys(self._spark, self._embeddings.uri, texts, version=self._versions["embeddings"])
         made = built_shards(rows, vectors, missing, bases, root=self._paths.shards, spec=spec, settings=settings)
         return refs | {ref.number: ref for ref in refs_of(made)}, len(missing)
 
-    def _keys(self, version: int) -> DataFrame:
-        return read_lance(self._spark, self._chunks.uri, version=version, columns=KEY_COLUMNS)
+    def _hashes(self, version: int) -> DataFrame:
+        return row_hashes(read_lance(self._spark, self._chunks.uri, version=version, columns=KEY_COLUMNS))
 
     def _bases(
-        self,
-        wanted: DataFrame,
-        missing: dict[int, str],
-        previous: Candidate | None,
-        spec: EmbeddingSpec,
-        settings: IndexSettings,
+        self, hashes: DataFrame, missing: dict[int, str], previous: Candidate | None
     ) -> tuple[dict[int, ShardBase], list[str]]:
         """Find the shards that differ little from their earlier selves, and the chunks that those lack."""
         if previous is None or not self._chunks.holds_version(previous.table_versions["chunks"]):
             return {}, []
-        before = self._keys(previous.table_versions["chunks"]).where(F.col("shard").isin(list(missing))).persist()
-        earlier = shard_contents(before, spec, settings)
-        refs = {
-            number: ref
-            for number, ref in previous.shards.items()
-            # A shard is only what the earlier version says if its content hash says so, too.
-            if number in missing and earlier.get(number) == ref.content and self._is_intact(ref)
-        }
-        numbers = list(refs)
-        delta = delta_of(wanted.where(F.col("shard").isin(numbers)), before.where(F.col("shard").isin(numbers)))
+        refs = {number: ref for number, ref in previous.shards.items() if number in missing and self._is_intact(ref)}
+        is_among = F.col("shard").isin(list(refs))
+        before = self._hashes(previous.table_versions["chunks"])
+        delta = delta_of(hashes.where(is_among), before.where(is_among))
         bases = {
             number: ShardBase(ref, delta.removed.get(number, []))
             for number, ref in refs.items()

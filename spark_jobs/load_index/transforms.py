@@ -17,7 +17,17 @@ from forebay.settings import IndexSettings
 from forebay.store.contract import ShardBase, ShardRef
 from forebay.store.qdrant_edge import QdrantEdgeStore
 
-__all__ = ["INDEXED_COLUMNS", "KEY_COLUMNS", "ShardDelta", "built_shards", "delta_of", "refs_of", "shard_contents"]
+__all__ = [
+    "INDEXED_COLUMNS",
+    "KEY_COLUMNS",
+    "LAYOUT",
+    "ShardDelta",
+    "built_shards",
+    "delta_of",
+    "refs_of",
+    "row_hashes",
+    "shard_contents",
+]
 
 INDEXED_COLUMNS = [
     "chunk_id",
@@ -42,8 +52,10 @@ INDEXED_COLUMNS = [
 KEY_COLUMNS = ["shard", "chunk_id", "text_hash", "doc_hash", "chunker", "source"]
 """Columns that decide about all `INDEXED_COLUMNS`: the document's version, the way of cutting, the source."""
 
+LAYOUT = "3"
+"""Version of what a shard's folder holds; another one means that every shard is built anew."""
+
 _HALF_DIGITS = 15
-_VERSION = "3"
 
 
 @dataclass(frozen=True)
@@ -60,41 +72,46 @@ class ShardDelta:
         return len(self.added.get(number, ())) + len(self.removed.get(number, ()))
 
 
-def shard_contents(keys: DataFrame, spec: EmbeddingSpec, settings: IndexSettings) -> dict[int, str]:
+def row_hashes(keys: DataFrame) -> DataFrame:
+    """Hash the rows of the chunk table.
+
+    Args:
+        keys: `KEY_COLUMNS` of it.
+
+    Returns:
+        Columns `shard`, `chunk_id`, `row_hash` (hex, 128 bits).
+    """
+    return keys.select("shard", "chunk_id", F.md5(F.to_json(F.struct(*KEY_COLUMNS))).alias("row_hash"))
+
+
+def shard_contents(hashes: DataFrame, spec: EmbeddingSpec, settings: IndexSettings) -> dict[int, str]:
     """Give the content hash of every shard that has chunks.
 
     A sum of row hashes, so it depends on no order (AdHash; Source: Bellare & Micciancio, EUROCRYPT 1997); 120 bits.
 
     Args:
-        keys: `KEY_COLUMNS` of the chunk table.
+        hashes: As `row_hashes` gives them.
         spec: Model of the vectors.
         settings: Settings of the shards.
     """
-    sums = keys.groupBy("shard").agg(
-        F.count("*").alias("n"),
-        _sum_of(_row_hash(), 1).alias("low"),
-        _sum_of(_row_hash(), 1 + _HALF_DIGITS).alias("high"),
+    sums = hashes.groupBy("shard").agg(
+        F.count("*").alias("n"), _sum_of_hashes(1).alias("low"), _sum_of_hashes(1 + _HALF_DIGITS).alias("high")
     )
-    identity = _VERSION, spec.fingerprint, settings.model_dump_json()
+    identity = LAYOUT, spec.fingerprint, settings.model_dump_json()
     return {
         int(row["shard"]): content_hash(*identity, str(row["n"]), str(row["low"]), str(row["high"]))
         for row in sums.collect()
     }
 
 
-def _row_hash() -> Column:
-    return F.md5(F.to_json(F.struct(*KEY_COLUMNS)))
-
-
 def delta_of(now: DataFrame, before: DataFrame) -> ShardDelta:
     """Compare two versions of the chunk table.
 
     Args:
-        now: `KEY_COLUMNS` of the shards to build.
+        now: `row_hashes` of the shards to build.
         before: The same of the version that their earlier shards were built from.
     """
-    new = now.select("shard", "chunk_id", _row_hash().alias("_new"))
-    old = before.select("shard", "chunk_id", _row_hash().alias("_old"))
+    new, old = now.withColumnRenamed("row_hash", "_new"), before.withColumnRenamed("row_hash", "_old")
     joined = new.join(old, ["shard", "chunk_id"], "full_outer")
     changed = joined.where("_new IS NULL OR _old IS NULL OR _new != _old")
     added: dict[int, list[str]] = defaultdict(list)
@@ -107,8 +124,8 @@ def delta_of(now: DataFrame, before: DataFrame) -> ShardDelta:
     return ShardDelta(added, removed)
 
 
-def _sum_of(row_hash: Column, position: int) -> Column:
-    part = F.conv(F.substring(row_hash, position, _HALF_DIGITS), 16, 10)
+def _sum_of_hashes(position: int) -> Column:
+    part = F.conv(F.substring("row_hash", position, _HALF_DIGITS), 16, 10)
     return F.sum(part.cast("decimal(38,0)"))
 
 

@@ -39,7 +39,11 @@ def candidate_pairs(documents: DataFrame, settings: DuplicateSettings) -> DataFr
         Distinct columns `one`, `other`: a number of pairs that is linear in the documents, however many share a band.
     """
     scope = [F.col("source")] if settings.scope == "source" else []
-    banded = documents.select("doc_id", *scope, F.explode("bands").alias("_band"))
+    keys = [*scope, F.col("_band")]
+    all_banded = documents.select("doc_id", *scope, F.explode("bands").alias("_band"))
+    # Nearly all bands belong to one document: counting them is cheaper than sorting them.
+    shared = all_banded.groupBy(*keys).count().where("count > 1").drop("count")
+    banded = all_banded.join(shared, shared.columns, "left_semi")
     bucket = Window.partitionBy(*scope, "_band").orderBy("doc_id")
     first, last = F.first("doc_id").over(bucket), F.lag("doc_id").over(bucket)
     placed = banded.select("doc_id", first.alias("_first"), last.alias("_last"))

@@ -77,8 +77,8 @@ class Ingestion:
         idle = SourceCounts.idle(self._tables, source.name)
         if plan.is_idle:
             return idle
-        kept = self._kept(plan)
-        replaced, taken = self._documents_around(source.name, kept, listing)
+        around = self._documents_around(source.name, plan).persist()
+        replaced, taken = around.where("is_replaced"), around.where("NOT is_replaced")
         parsed = parsed_rows(self._spark, source, plan.units, self._corpus)
         resolve = without_duplicate_ids if listing.is_snapshot else latest_of_each
         # On disk: texts would fill the memory of a driver that has many.
@@ -86,6 +86,7 @@ class Ingestion:
         counts = self._write_documents(resolved, replaced, source.name, is_snapshot=listing.is_snapshot)
         self._write_rejects(resolved, plan, source.name, listing)
         resolved.unpersist()
+        around.unpersist()
         left = idle.unchanged - counts.get("changed", 0) - counts.get("deleted", 0)
         where = f"source = {sql_text(source.name)}"
         # Those of a stream are in its dead-letter topic: only the run's own ones count.
@@ -119,21 +120,15 @@ class Ingestion:
     def _own_rejects(self, source: Source) -> str:
         return f"source = {sql_text(source.name)} AND run_id = {sql_text(self._orders.run_id)}"
 
-    def _kept(self, plan: ReadingPlan) -> DataFrame | None:
-        if not plan.kept:
-            return None
-        return self._spark.createDataFrame(pa.table({"uri": sorted(plan.kept)}))
-
-    def _documents_around(self, source: str, kept: DataFrame | None, listing: Changes) -> tuple[DataFrame, DataFrame]:
-        """Split the table: documents that this run's units replace, and ids that others hold."""
+    def _documents_around(self, source: str, plan: ReadingPlan) -> DataFrame:
+        """Read the keys of the table, and say of each document whether this run's units replace it (`is_replaced`)."""
         keys = self._read(["doc_id", "content_hash", "source", "uri"])
         is_ours = F.col("source") == source
-        others = keys.where(~is_ours).select("doc_id")
-        ours = keys.where(is_ours)
-        if kept is None:
-            return ours, others
-        held = ours.join(kept, "uri", "left_semi").select("doc_id")
-        return ours.join(kept, "uri", "left_anti"), others.unionByName(held)
+        if not plan.kept:
+            return keys.select("doc_id", "content_hash", is_ours.alias("is_replaced"))
+        kept = self._spark.createDataFrame(pa.table({"uri": sorted(plan.kept)})).withColumn("_is_kept", F.lit(True))
+        marked = keys.join(kept, "uri", "left")
+        return marked.select("doc_id", "content_hash", (is_ours & F.isnull("_is_kept")).alias("is_replaced"))
 
     def _read(self, columns: list[str]) -> DataFrame:
         return read_lance(self._spark, self._tables.documents.uri, columns=columns, where=self._orders.where)

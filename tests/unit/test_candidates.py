@@ -15,7 +15,7 @@ def candidate(**chunks):
         )
         for key, count in chunks.items()
     }
-    return Candidate(embedding=HashEmbedder().spec, index=IndexSettings(), shards=shards, table_versions={})
+    return Candidate(embedding=HashEmbedder().spec, index=IndexSettings(), layout="1", shards=shards, table_versions={})
 
 
 def test_a_candidate_with_every_chunk_is_whole():

@@ -87,7 +87,9 @@ def test_live_releases_and_what_they_were_made_from_stay(paths):
 def test_a_candidates_shards_stay_and_abandoned_builds_go(paths):
     manifest = build_release(paths.shards, [("d", "t", "text", {})], HashEmbedder(), shards=1)
     refs = {ref.number: ref for ref in manifest.shards}
-    Candidate(embedding=manifest.embedding, index=manifest.index, shards=refs, table_versions={}).save(paths.shards)
+    Candidate(embedding=manifest.embedding, index=manifest.index, layout="1", shards=refs, table_versions={}).save(
+        paths.shards
+    )
     abandoned = paths.shards / "s000" / ".building-abc-999999999-xyz"
     running = paths.shards / "s000" / f".building-abc-{os.getpid()}-xyz"
     for folder in (abandoned, running):

@@ -21,7 +21,7 @@ def paths(tmp_path):
 
 
 def _keep(paths, spec):
-    Candidate(embedding=spec, index=IndexSettings(), shards={}, table_versions={}).save(paths.shards)
+    Candidate(embedding=spec, index=IndexSettings(), layout="1", shards={}, table_versions={}).save(paths.shards)
 
 
 def _kept(paths):

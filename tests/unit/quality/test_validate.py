@@ -1,3 +1,5 @@
+import threading
+
 import great_expectations.expectations as gxe
 import pandas as pd
 
@@ -33,6 +35,9 @@ def test_the_report_is_a_page_with_the_suite(tmp_path):
         [gxe.ExpectColumnValuesToNotBeNull(column="x", meta={"check": "c"})],
     )
     (outcome,) = validate([suite], tmp_path / "docs")
+    for thread in threading.enumerate():
+        if thread.name == "data docs":
+            thread.join()
     assert "wing_table" in (tmp_path / "docs" / "index.html").read_text()
     assert outcome.metadata["report"] == str(tmp_path / "docs" / "index.html")
 
