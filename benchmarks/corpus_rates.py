@@ -54,10 +54,7 @@ def _index(chunks: Table, embeddings: Table, candidate: Candidate) -> tuple[floa
 
 
 def _embed(spec: EmbeddingSpec, texts: list[str], barrier: Barrier, seconds: "Queue[float]") -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    embedder = load_embedder(spec, PathSettings().models, EmbeddingSettings().batch_tokens)
+    embedder = load_embedder(spec, PathSettings().models, EmbeddingSettings().batch_tokens, threads=1)
     embedder.embed_documents(texts[:8])
     barrier.wait()
     began = time.monotonic()

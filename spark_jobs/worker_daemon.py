@@ -9,6 +9,9 @@ import importlib.util
 
 from pyspark.daemon import manager
 
+from forebay.candidates import Candidate
+from forebay.settings import EmbeddingSettings, PathSettings
+
 _NEEDED = (
     "lance",
     "numpy",
@@ -22,18 +25,27 @@ _NEEDED = (
     "spark_jobs.parse_documents.transforms",
     "spark_jobs.session",
 )
-# The libraries of embedding engines, the likelier first; a worker whose model needs another one imports it then.
-_ENGINES = ("openvino", "sentence_transformers")
+_LIBRARIES = {"torch": "sentence_transformers", "openvino": "openvino"}
 
 
 def main() -> None:
     """Import, then serve Spark's requests for workers."""
-    engine = next(name for name in _ENGINES if importlib.util.find_spec(name))
-    for name in (*_NEEDED, engine):
+    for name in (*_NEEDED, _LIBRARIES[_likely_engine()]):
         importlib.import_module(name)
     # Spark collects garbage after every task: 0.1 s each, if it has to walk through torch.
     gc.freeze()
     manager()
+
+
+def _likely_engine() -> str:
+    """Guess what embeds; where it is another engine, workers import its library when they need it."""
+    configured = EmbeddingSettings().engine
+    if configured != "auto":
+        return configured
+    candidate = Candidate.load(PathSettings().shards)
+    if candidate is not None and candidate.embedding.engine in _LIBRARIES:
+        return candidate.embedding.engine
+    return "openvino" if importlib.util.find_spec("openvino") else "torch"
 
 
 if __name__ == "__main__":
