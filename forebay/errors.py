@@ -13,6 +13,8 @@ ForebayError
 └── ServiceError            a Forebay service could not be reached or answered badly
 """
 
+from collections.abc import Sequence
+
 __all__ = [
     "ConfigurationError",
     "DataError",
@@ -50,6 +52,11 @@ class QualityError(DataError):
 
 class EmbeddingError(DataError):
     """A vector that must not be stored: not finite, not unit length, or of the wrong dimension."""
+
+    def __init__(self, message: str, broken: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.broken = tuple(broken)
+        """Positions of the texts that have no vector, among those that were to be embedded."""
 
 
 class IndexBuildError(ForebayError):

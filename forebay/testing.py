@@ -45,7 +45,7 @@ class HashEmbedder:
                 vectors[row] += np.random.default_rng(seed).standard_normal(self._spec.dim, dtype=np.float32)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not norms.all():
-            raise EmbeddingError("a text without words has no vector.")
+            raise EmbeddingError("a text without words has no vector.", np.flatnonzero(norms[:, 0] == 0).tolist())
         return vectors / norms
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -31,7 +31,7 @@ class Embedder(Protocol):
             (n_texts, dim) float32, rows L2-normalised, in the order of `texts`.
 
         Raises:
-            EmbeddingError: a vector is not finite or has no length.
+            EmbeddingError: a vector is not finite or has no length; its `broken` says which.
         """
         ...
 

@@ -63,7 +63,8 @@ class SentenceTransformerEmbedder:
         if broken.size:
             raise EmbeddingError(
                 f"{broken.size} of {len(texts)} texts have no vector (not finite, or zero), the first "
-                f"{texts[broken[0]][:80]!r}. The model {self._spec.model!r} is broken or was changed."
+                f"{texts[broken[0]][:80]!r}. The model {self._spec.model!r} is broken or was changed.",
+                broken.tolist(),
             )
         return pooled / norms
 

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from forebay.embedding.choice import resolve_spec
 from forebay.embedding.spec import EmbeddingSpec
-from forebay.errors import DataError, QualityError
+from forebay.errors import DataError, EmbeddingError, QualityError
 from forebay.settings import EmbeddingSettings, PathSettings, SparkSettings
 from forebay.tables import Table, chunk_table, embedding_table
 from quality.suites.embeddings import EMBEDDING_CHECKS, EMBEDDING_METRICS, check_embeddings
@@ -91,7 +91,7 @@ def _embed(
     orders: JobOrders,
     report: Reporter,
 ) -> int:
-    total = pending.count()
+    total, before = pending.count(), embeddings.count()
     # Each group reads all pending texts once more, so there is a bound on their number.
     groups = min(math.ceil(total / settings.commit_rows), _MAX_GROUPS)
     for group in range(groups):
@@ -110,8 +110,14 @@ def _embed(
             embeddings.prepare()
             raise QualityError(f"the model {spec.model!r} made broken vectors ({broken}); none of them is kept.")
         embeddings.publish()
-        done = embeddings.count(f"run_id = '{orders.run_id}'")
-        report.progress(f"embedded {done} of {total} texts")
+        report.progress(f"embedded {embeddings.count() - before} of {total} texts")
+    if lacking := total - (embeddings.count() - before):
+        known = read_lance(pending.sparkSession, embeddings.uri, columns=["text_hash"])
+        first = pending.join(known, "text_hash", "left_anti").orderBy("text_hash").first()
+        raise EmbeddingError(
+            f"the model {spec.model!r} has no vector for {lacking} of {total} texts (not finite, or zero), such as "
+            f"{first['text'][:80] if first else ''!r}; it is broken or was changed. The other vectors are kept."
+        )
     return total
 
 

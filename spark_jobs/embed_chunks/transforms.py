@@ -9,8 +9,10 @@ from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
 from forebay.chunks import embedded_text
+from forebay.embedding.contract import Embedder
 from forebay.embedding.sentence_transformer import load_embedder
 from forebay.embedding.spec import EmbeddingSpec
+from forebay.errors import EmbeddingError
 from quality.suites.embeddings import NORM_TOLERANCE
 from spark_jobs.metrics import count_where
 
@@ -22,25 +24,35 @@ _EMBEDDED_DDL = "text_hash string, vector array<float>, run_id string"
 def vectors_of(texts: DataFrame, spec: EmbeddingSpec, models: Path, *, batch_tokens: int, run_id: str) -> DataFrame:
     """Embed texts; the model is loaded once per Python worker, which Spark reuses between tasks.
 
-    A worker computes with as many threads as its task has cores.
+    A worker computes with as many threads as its task has cores. A text that the model has no vector for is left out.
     """
     threads = int(texts.sparkSession.conf.get("spark.task.cpus", "1") or 1)
 
     def embed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            rows = batch.to_pylist()
-            if not rows:
+            if not batch.num_rows:
                 continue
             embedder = load_embedder(spec, models, batch_tokens, threads)
-            vectors = embedder.embed_documents(
-                [embedded_text(row["title"], row["heading_path"], row["text"]) for row in rows]
-            )
+            hashes, vectors = _embedded(embedder, batch)
             yield pa.RecordBatch.from_arrays(
-                [batch.column("text_hash"), _list_array(vectors), pa.array([run_id] * len(rows))],
+                [hashes, _list_array(vectors), pa.array([run_id] * len(hashes), pa.string())],
                 names=["text_hash", "vector", "run_id"],
             )
 
     return texts.mapInArrow(embed, _EMBEDDED_DDL)
+
+
+def _embedded(embedder: Embedder, batch: pa.RecordBatch) -> tuple[pa.Array, np.ndarray]:
+    """Give the hashes of the texts that have a vector, and the vectors."""
+    texts = [embedded_text(row["title"], row["heading_path"], row["text"]) for row in batch.to_pylist()]
+    hashes = batch.column("text_hash")
+    try:
+        return hashes, embedder.embed_documents(texts)
+    except EmbeddingError as exc:
+        if not exc.broken:
+            raise
+        whole = np.setdiff1d(np.arange(len(texts)), exc.broken)
+        return hashes.take(pa.array(whole)), embedder.embed_documents([texts[position] for position in whole])
 
 
 def _list_array(vectors: np.ndarray) -> pa.ListArray:

@@ -1,10 +1,7 @@
 """What every embedder promises, on every engine that runs here; the offline and the online side use the same one."""
 
-import shutil
-
 import numpy as np
 import pytest
-from safetensors.torch import load_file, save_file
 
 from forebay.embedding import Embedder
 from forebay.embedding.choice import MIN_COSINE, MIN_MEAN_COSINE, candidate_specs
@@ -15,6 +12,7 @@ from forebay.errors import EmbeddingError
 from forebay.models import model_folder
 from forebay.settings import EmbeddingSettings, PathSettings
 from forebay.testing import HashEmbedder
+from tests.torn_model import write_torn_model
 
 _TEXTS = [
     "the boundary layer on a flat plate",
@@ -116,14 +114,7 @@ def test_odd_texts_have_the_vector_of_what_is_left_of_them(model, text, equal):
 
 @pytest.fixture(scope="module")
 def torn_model(tmp_path_factory):
-    """The real model, of which one word's embedding is not a number."""
-    folder = tmp_path_factory.mktemp("torn") / "model"
-    shutil.copytree(_FOLDER, folder)
-    weights = load_file(folder / "model.safetensors")
-    word = TokenCounter.of(_FOLDER)._tokenizer.token_to_id("turbine")
-    weights["embeddings.word_embeddings.weight"][word] = float("nan")
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    return folder
+    return write_torn_model(tmp_path_factory.mktemp("torn") / "model", "turbine")
 
 
 @pytest.mark.parametrize("way", _SPECS)
@@ -131,8 +122,9 @@ def test_a_broken_model_is_an_error_that_names_the_text_and_no_other(torn_model,
     specs = candidate_specs(EmbeddingSettings(model=str(torn_model)), torn_model)
     spec = next(spec for spec in specs if f"{spec.engine}-{spec.precision}" == way)
     embedder = load_embedder(spec, tmp_path)
-    with pytest.raises(EmbeddingError, match=r"1 of 3 texts have no vector .* the first 'a turbine'"):
+    with pytest.raises(EmbeddingError, match=r"1 of 3 texts have no vector .* the first 'a turbine'") as raised:
         embedder.embed_documents(["wing", "a turbine", "flow"])
+    assert raised.value.broken == (1,)
     expected = load_embedder(_SPECS[way], PathSettings().models).embed_documents(["wing", "flow"])
     cosines = (embedder.embed_documents(["wing", "flow"]) * expected).sum(axis=1)
     assert cosines == pytest.approx(np.ones(2), abs=_TOLERANCES[spec.precision])

@@ -14,6 +14,9 @@ from forebay.embedding.sentence_transformer import load_embedder
 from forebay.golden import GoldenQuestions
 from forebay.models import model_folder
 from forebay.settings import EmbeddingSettings, PathSettings
+from forebay.tables import chunk_table, embedding_table
+from tests.pipeline import Pipeline
+from tests.torn_model import write_torn_model
 
 pytestmark = pytest.mark.integration
 
@@ -54,3 +57,22 @@ def reference():
 def test_an_engine_ranks_as_well_as_torch_in_fp32(way, reference):
     found = _ndcg10(way)
     assert found == pytest.approx(reference, abs=_MAX_DIFFERENCE)
+
+
+def test_a_text_without_a_vector_fails_the_run_by_name_and_no_other_text_is_lost(tmp_path):
+    model = write_torn_model(tmp_path / "model", "turbine")
+    pipeline = Pipeline(tmp_path / "source", tmp_path / "data")
+    pipeline.source.mkdir()
+    for name in ("wing", "turbine", "flow"):
+        (pipeline.source / f"{name}.txt").write_text(f"A {name} in a wind tunnel.")
+    # Named, so that nothing is calibrated with a broken model.
+    named = {"FOREBAY_EMBEDDING_MODEL": str(model), "FOREBAY_EMBEDDING_ENGINE": "torch"}
+    succeeded, output = pipeline.run(**named, FOREBAY_EMBEDDING_PRECISION="fp32")
+    assert not succeeded
+    assert "has no vector for 1 of 3 texts" in output
+    assert "'A turbine in a wind tunnel.'" in output
+    settings = EmbeddingSettings(model=str(model), engine="torch", precision="fp32")
+    (spec,) = candidate_specs(settings, model)
+    assert embedding_table(pipeline.paths.tables, spec).published_rows() == 2
+    assert chunk_table(pipeline.paths.tables).published_rows() == 3
+    assert pipeline.release_id is None
