@@ -25,8 +25,8 @@ class Candidate(BaseModel):
     """Model of the vectors."""
     index: IndexSettings
     """Settings of the shards."""
-    layout: str
-    """Version of what a shard's folder holds."""
+    layout: str = ""
+    """Version of what a shard's folder holds; earlier versions of Forebay didn't say."""
     shards: dict[int, ShardRef]
     """By number; a shard without chunks is left out."""
     table_versions: dict[str, int]

@@ -41,3 +41,12 @@ def test_a_candidate_that_lacks_a_thousand_shards_is_one_short_sentence():
     with pytest.raises(ReleaseError, match="1000 in all") as caught:
         candidate().require_whole({f"s{number:03d}": 1 for number in range(1000)})
     assert len(str(caught.value)) < 500
+
+
+def test_a_candidate_of_an_earlier_version_still_says_how_its_corpus_is_embedded(tmp_path):
+    made = candidate(s000=3)
+    (tmp_path / "candidate.json").write_text(made.model_dump_json(exclude={"layout"}))
+    found = Candidate.load(tmp_path)
+    assert found is not None
+    assert found.embedding == made.embedding
+    assert not found.layout
