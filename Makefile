@@ -8,7 +8,7 @@ CORPUS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo serve dagster test check bench-quality bench-retrieval bench-embed bench-ingest bench-incremental bench-kills bench-kafka sizing quantize clean
+.PHONY: help setup lock demo serve dagster test check bench-quality bench-retrieval bench-embed bench-embed-scaling bench-ingest bench-incremental bench-kills bench-kafka sizing quantize clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -44,6 +44,9 @@ bench-quality: setup ## nDCG@10 and recall@100 on the sample corpus
 
 bench-retrieval: setup ## Latency and throughput of retrieval
 	@$(BIN)/python benchmarks/retrieval_latency.py
+
+bench-embed-scaling: setup ## Workers against threads, and what more executors would bring (3 minutes)
+	@$(BIN)/python benchmarks/embedding_scaling.py
 
 bench-embed: setup ## Texts/s of the embedding engine, bare and through Spark (5 minutes)
 	@$(BIN)/python benchmarks/embedding_speed.py

@@ -89,6 +89,7 @@ def main() -> None:
             "cos_min": round(float(cosines.min()), 5),
             "pad_share": round(1 - n_tokens / n_places, 4),
             "peak_share": round(work / fastest_s / 1e9 / peaks["bf16"], 2),
+            "own_peak_share": round(work / fastest_s / 1e9 / peaks[spec.precision], 2),
             "peak_giga_operations_per_s": peaks,
             "question_ms": _question_ms(settings, folder, paths),
             "engine": f"{spec.engine} {spec.precision}",

@@ -22,9 +22,10 @@ from spark_jobs.metrics import count_where
 from spark_jobs.pipes import JobOrders, Reporter, run_job
 from spark_jobs.session import spark_session
 
-__all__ = ["embed"]
+__all__ = ["MAX_GROUPS", "embed"]
 
-_MAX_GROUPS = 64
+MAX_GROUPS = 64
+"""Most groups of texts that are committed one after another; each reads all pending texts once more."""
 
 
 def embed(orders: JobOrders, report: Reporter) -> None:
@@ -92,8 +93,7 @@ def _embed(
     report: Reporter,
 ) -> int:
     total, before = pending.count(), embeddings.count()
-    # Each group reads all pending texts once more, so there is a bound on their number.
-    groups = min(math.ceil(total / settings.commit_rows), _MAX_GROUPS)
+    groups = min(math.ceil(total / settings.commit_rows), MAX_GROUPS)
     for group in range(groups):
         texts = pending.where(F.expr(f"pmod(xxhash64(text_hash), {groups}) = {group}"))
         observation = Observation(f"embeddings {group}")
