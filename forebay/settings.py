@@ -139,10 +139,10 @@ class EmbeddingSettings(BaseSettings):
     engine: Literal["auto", "torch", "openvino"] = "auto"
     """What runs the model. `auto`: what is fastest on this machine with vectors near enough to torch's in fp32; a
     corpus keeps the choice that it was first embedded with."""
-    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = "auto"
     """Arithmetic of the engine; `auto`: chosen together with it."""
-    batch_tokens: int = Field(default=1024, ge=64)
-    """Padded tokens per forward pass; on a CPU more of them only leave its caches."""
+    batch_tokens: int | None = Field(default=None, ge=64)
+    """Padded tokens per forward pass; what suits the engine if left out."""
     commit_rows: int = Field(default=4096, ge=1)
     """Texts per commit: what a killed embedding job loses at most."""
 
@@ -249,6 +249,11 @@ class SparkSettings(BaseSettings):
     """Spark master URL."""
     driver_memory: str = "1g"
     """JVM heap of the driver; with a local master it is also the executor's."""
+    gpus_per_embedding_task: float = Field(default=0.0, ge=0, le=1)
+    """Share of a GPU that a task which embeds asks for, such as 0.25; 0: none. Needs a cluster with dynamic allocation:
+    these tasks get executors with one GPU, all others executors without."""
+    gpu_discovery_script: str = "/opt/gpus.sh"
+    """Prints the addresses of an executor's GPUs, where the executor runs."""
     conf: dict[str, str] = {}
     """More of Spark's own configuration, as a JSON object; goes before what Forebay sets."""
 

@@ -38,7 +38,7 @@ RUN apt-get update \
     && groupadd --gid 10001 forebay \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin forebay
 COPY --from=packages /opt/venv /opt/venv
-COPY --chmod=0755 deploy/images/entrypoint.sh /opt/entrypoint.sh
+COPY --chmod=0755 deploy/images/entrypoint.sh deploy/images/gpus.sh /opt/
 ENV PATH=/opt/venv/bin:${PATH} \
     HOME=/tmp \
     SPARK_HOME=/opt/venv/lib/python3.11/site-packages/pyspark \

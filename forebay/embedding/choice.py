@@ -164,6 +164,8 @@ def _chosen(candidates: list[EmbeddingSpec], measured: list[Measured]) -> Calibr
 def _ways() -> Iterator[tuple[str, str]]:
     yield "torch", "fp32"
     has_gpu = has_nvidia_gpu()
+    if has_gpu:
+        yield "torch", "fp16"
     if has_gpu or multiplies_bf16():
         yield "torch", "bf16"
     if not has_gpu and importlib.util.find_spec("openvino") is not None:

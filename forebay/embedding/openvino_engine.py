@@ -7,11 +7,14 @@ for 64 numbers of a token. So no text and no token changes the rounding of anoth
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from forebay.embedding.engine import TokenBatch
 
 __all__ = ["OpenVinoEngine", "exported_model"]
 
@@ -40,9 +43,15 @@ class OpenVinoEngine:
         }
         self._request = core.compile_model(model, "CPU", options).create_infer_request()
 
-    def __call__(self, tokens: NDArray[np.int64], is_token: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Run one batch; see `Engine`."""
-        return self._request.infer({0: tokens, 1: is_token})[0].copy()
+    @property
+    def batch_tokens(self) -> int:
+        """See `Engine`; more of them only leave the processor's caches."""
+        return 1024
+
+    def __call__(self, batches: Iterable[TokenBatch]) -> Iterator[NDArray[np.float32]]:
+        """Run batches; see `Engine`."""
+        for tokens, is_token in batches:
+            yield self._request.infer({0: tokens, 1: is_token})[0].copy()
 
 
 def exported_model(folder: Path, revision: str, exports: Path) -> Path:

@@ -1,5 +1,6 @@
 """sentence-transformers models behind the `Embedder` contract: tokenize, batch, run on an engine, normalise."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from forebay.embedding.batching import token_budget_batches
-from forebay.embedding.engine import Engine
+from forebay.embedding.engine import Engine, TokenBatch
 from forebay.embedding.openvino_engine import OpenVinoEngine, exported_model
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.embedding.tokens import TokenCounter, loaded_tokenizer
@@ -26,12 +27,12 @@ _WINDOW_TEXTS = 1024
 class SentenceTransformerEmbedder:
     """A sentence-transformers model behind the `Embedder` contract."""
 
-    def __init__(self, spec: EmbeddingSpec, folder: Path, engine: Engine, *, batch_tokens: int = 1024) -> None:
+    def __init__(self, spec: EmbeddingSpec, folder: Path, engine: Engine, *, batch_tokens: int | None = None) -> None:
         self._engine = engine
         self._tokenizer: Tokenizer = loaded_tokenizer(folder)
         self._tokenizer.enable_truncation(spec.max_tokens)
         self._count_tokens = TokenCounter.of(folder)
-        self._batch_tokens = batch_tokens
+        self._batch_tokens = batch_tokens or engine.batch_tokens
         self._spec = spec
 
     @property
@@ -53,11 +54,9 @@ class SentenceTransformerEmbedder:
 
     def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         pooled = np.zeros((len(texts), self._spec.dim), dtype=np.float32)
-        for first, encodings in self._encoded([_encodable(text) for text in texts]):
-            window = pooled[first : first + len(encodings)]
-            lengths = [len(encoding) for encoding in encodings]
-            for batch in token_budget_batches(lengths, self._batch_tokens):
-                window[batch] = self._engine(*_padded([encodings[position] for position in batch]))
+        under_way: deque[NDArray[np.int64]] = deque()
+        for vectors in self._engine(self._batches(texts, under_way)):
+            pooled[under_way.popleft()] = vectors
         norms = np.linalg.norm(pooled, axis=1, keepdims=True)
         broken = np.flatnonzero(~(np.isfinite(norms[:, 0]) & (norms[:, 0] > 0)))
         if broken.size:
@@ -67,6 +66,14 @@ class SentenceTransformerEmbedder:
                 broken.tolist(),
             )
         return pooled / norms
+
+    def _batches(self, texts: Sequence[str], positions: deque[NDArray[np.int64]]) -> Iterator[TokenBatch]:
+        """Give padded batches, and append to `positions` which texts each holds."""
+        for first, encodings in self._encoded([_encodable(text) for text in texts]):
+            lengths = [len(encoding) for encoding in encodings]
+            for batch in token_budget_batches(lengths, self._batch_tokens):
+                positions.append(first + np.array(batch))
+                yield _padded([encodings[position] for position in batch])
 
     def _encoded(self, texts: Sequence[str]) -> Iterator[tuple[int, list[Encoding]]]:
         """Tokenize window after window; the next ones while the caller computes."""
@@ -84,7 +91,7 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _padded(encodings: Sequence[Encoding]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _padded(encodings: Sequence[Encoding]) -> TokenBatch:
     longest = max(len(encoding) for encoding in encodings)
     # What stands where there is no token is never looked at.
     tokens = np.zeros((len(encodings), longest), dtype=np.int64)
@@ -108,9 +115,9 @@ def engine_of(spec: EmbeddingSpec, folder: Path, models: Path, *, threads: int |
         ModelError: the engine isn't known or not installed, or doesn't compute in this precision.
     """
     match spec.engine, spec.precision:
-        case "torch", "fp32" | "bf16":
-            return TorchEngine(folder, spec.precision, threads=threads)
-        case "openvino", precision:
+        case "torch", "fp32" | "fp16" | "bf16" as precision:
+            return TorchEngine(folder, precision, threads=threads)
+        case "openvino", "fp32" | "bf16" | "int8" as precision:
             try:
                 return OpenVinoEngine(
                     exported_model(folder, spec.revision, models / "exports"), precision, threads=threads
@@ -119,14 +126,14 @@ def engine_of(spec: EmbeddingSpec, folder: Path, models: Path, *, threads: int |
                 raise ModelError("the engine 'openvino' is not installed; install the extra `embedding-cpu`.") from exc
         case _:
             raise ModelError(
-                f"the engine {spec.engine!r} doesn't compute in {spec.precision!r}; there are: torch with fp32 or "
-                "bf16, openvino with fp32, bf16 or int8."
+                f"the engine {spec.engine!r} doesn't compute in {spec.precision!r}; there are: torch with fp32, "
+                "fp16 or bf16, openvino with fp32, bf16 or int8."
             )
 
 
 @lru_cache(maxsize=2)
 def load_embedder(
-    spec: EmbeddingSpec, models: Path, batch_tokens: int = 1024, threads: int | None = None
+    spec: EmbeddingSpec, models: Path, batch_tokens: int | None = None, threads: int | None = None
 ) -> SentenceTransformerEmbedder:
     """Load the model of a spec, once per process.
 

@@ -23,7 +23,7 @@ class EmbeddingSpec(BaseModel):
     """Length of a vector."""
     max_tokens: int
     """Longest input of the model, special tokens included; longer text is cut."""
-    precision: Literal["fp32", "bf16", "int8"]
+    precision: Literal["fp32", "fp16", "bf16", "int8"]
     """Arithmetic of the forward pass; the vectors themselves are always float32."""
     engine: str = "torch"
     """Implementation of the forward pass."""

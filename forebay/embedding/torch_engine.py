@@ -1,18 +1,30 @@
-"""The torch engine: sentence-transformers' own modules, in fp32 or under bf16 autocast, on CUDA where it is there."""
+"""The torch engine: sentence-transformers' own modules, on an NVIDIA GPU where there is one."""
 
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from forebay.embedding.engine import TokenBatch
+
 __all__ = ["TorchEngine"]
+
+_GPU_BATCH_TOKENS = 32_768
+# Batches that a GPU has been given and not yet finished: it computes while the next one is padded and copied.
+_GPU_AHEAD = 2
 
 
 class TorchEngine:
-    """Runs the model with torch; see `Engine`."""
+    """Runs the model with torch; see `Engine`.
 
-    def __init__(self, folder: Path, precision: Literal["fp32", "bf16"], *, threads: int | None = None) -> None:
+    On a GPU the weights themselves are in 16 bits; on a CPU, bf16 is torch's autocast, and fp16, which CPUs don't
+    multiply fast, is fp32: questions to vectors that a GPU made are then rounded less than the vectors were.
+    """
+
+    def __init__(self, folder: Path, precision: Literal["fp32", "fp16", "bf16"], *, threads: int | None = None) -> None:
         import torch
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging as transformers_logging
@@ -21,14 +33,49 @@ class TorchEngine:
         if threads is not None:
             torch.set_num_threads(threads)
         self._torch = torch
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._is_gpu = torch.cuda.is_available()
+        self._device = "cuda" if self._is_gpu else "cpu"
         self._model = SentenceTransformer(str(folder), device=self._device, local_files_only=True).eval()
-        self._is_bf16 = precision == "bf16"
+        if self._is_gpu:
+            self._model.to({"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision])
+        self._is_autocast = precision == "bf16" and not self._is_gpu
 
-    def __call__(self, tokens: NDArray[np.int64], is_token: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Run one batch; see `Engine`."""
+    @property
+    def batch_tokens(self) -> int:
+        """See `Engine`; on a CPU more of them only leave its caches."""
+        return _GPU_BATCH_TOKENS if self._is_gpu else 1024
+
+    def __call__(self, batches: Iterable[TokenBatch]) -> Iterator[NDArray[np.float32]]:
+        """Run batches; see `Engine`."""
+        under_way: deque[tuple[Any, Any]] = deque()
+        for tokens, is_token in batches:
+            under_way.append(self._begun(tokens, is_token))
+            if len(under_way) > (_GPU_AHEAD if self._is_gpu else 0):
+                yield _ended(*under_way.popleft())
+        while under_way:
+            yield _ended(*under_way.popleft())
+
+    def _begun(self, tokens: NDArray[np.int64], is_token: NDArray[np.int64]) -> tuple[Any, Any]:
+        """Start a batch; gives where its vectors will be in the host's memory, and the event of their arrival."""
         torch = self._torch
-        features = {"input_ids": torch.from_numpy(tokens), "attention_mask": torch.from_numpy(is_token)}
-        on_device = {name: values.to(self._device) for name, values in features.items()}
-        with torch.inference_mode(), torch.autocast(self._device, torch.bfloat16, enabled=self._is_bf16):
-            return self._model(on_device)["sentence_embedding"].float().cpu().numpy()
+        features = {"input_ids": self._sent(tokens), "attention_mask": self._sent(is_token)}
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._is_autocast):
+            pooled = self._model(features)["sentence_embedding"].float()
+        if not self._is_gpu:
+            return pooled, None
+        vectors = torch.empty(pooled.shape, pin_memory=True)
+        vectors.copy_(pooled, non_blocking=True)
+        arrival = torch.cuda.Event()
+        arrival.record()
+        return vectors, arrival
+
+    def _sent(self, values: NDArray[np.int64]) -> Any:
+        tensor = self._torch.from_numpy(values)
+        # From pinned memory the copy doesn't wait for what the GPU still computes.
+        return tensor.pin_memory().to(self._device, non_blocking=True) if self._is_gpu else tensor
+
+
+def _ended(vectors: Any, arrival: Any) -> NDArray[np.float32]:
+    if arrival is not None:
+        arrival.synchronize()
+    return vectors.numpy()

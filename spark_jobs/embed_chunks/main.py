@@ -17,6 +17,7 @@ from forebay.tables import Table, chunk_table, embedding_table
 from quality.suites.embeddings import EMBEDDING_CHECKS, EMBEDDING_METRICS, check_embeddings
 from quality.validate import CheckOutcome
 from spark_jobs.embed_chunks.transforms import observed_vectors, vectors_of
+from spark_jobs.gpu_executors import gpu_profile
 from spark_jobs.lance_frames import append_lance, read_lance, read_lance_keys
 from spark_jobs.metrics import count_where
 from spark_jobs.pipes import JobOrders, Reporter, run_job
@@ -103,6 +104,7 @@ def _embed(
             paths.models,
             batch_tokens=settings.batch_tokens,
             run_id=orders.run_id,
+            profile=gpu_profile(SparkSettings()),
         )
         append_lance(observed_vectors(rows, observation, spec.dim), embeddings.uri, orders.run_id)
         broken = {name: observation.get[name] for name in EMBEDDING_METRICS if observation.get[name]}

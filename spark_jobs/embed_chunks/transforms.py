@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from pyspark.resource import ResourceProfile
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
@@ -14,6 +15,7 @@ from forebay.embedding.sentence_transformer import load_embedder
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import EmbeddingError
 from quality.suites.embeddings import NORM_TOLERANCE
+from spark_jobs.gpu_executors import take_own_gpu
 from spark_jobs.metrics import count_where
 
 __all__ = ["observed_vectors", "vectors_of"]
@@ -21,14 +23,34 @@ __all__ = ["observed_vectors", "vectors_of"]
 _EMBEDDED_DDL = "text_hash string, vector array<float>, run_id string"
 
 
-def vectors_of(texts: DataFrame, spec: EmbeddingSpec, models: Path, *, batch_tokens: int, run_id: str) -> DataFrame:
+def vectors_of(
+    texts: DataFrame,
+    spec: EmbeddingSpec,
+    models: Path,
+    *,
+    batch_tokens: int | None,
+    run_id: str,
+    profile: ResourceProfile | None = None,
+) -> DataFrame:
     """Embed texts; the model is loaded once per Python worker, which Spark reuses between tasks.
 
     A worker computes with as many threads as its task has cores. A text that the model has no vector for is left out.
+
+    Args:
+        texts: Columns `text_hash`, `title`, `heading_path`, `text`.
+        spec: Model of the vectors.
+        models: The model cache.
+        batch_tokens: Padded tokens of a batch; what suits the engine if None.
+        run_id: Written beside every vector.
+        profile: What tasks and executors ask for; nothing beside their cores if None.
+
+    Returns:
+        Columns `text_hash`, `vector` (spec.dim float32, unit length), `run_id`.
     """
     threads = int(texts.sparkSession.conf.get("spark.task.cpus", "1") or 1)
 
     def embed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        take_own_gpu()
         for batch in batches:
             if not batch.num_rows:
                 continue
@@ -39,7 +61,7 @@ def vectors_of(texts: DataFrame, spec: EmbeddingSpec, models: Path, *, batch_tok
                 names=["text_hash", "vector", "run_id"],
             )
 
-    return texts.mapInArrow(embed, _EMBEDDED_DDL)
+    return texts.mapInArrow(embed, _EMBEDDED_DDL, profile=profile)
 
 
 def _embedded(embedder: Embedder, batch: pa.RecordBatch) -> tuple[pa.Array, np.ndarray]:

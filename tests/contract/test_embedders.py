@@ -23,7 +23,7 @@ _TEXTS = [
 _FOLDER = model_folder(EmbeddingSettings().model, PathSettings().models)
 _SPECS = {f"{spec.engine}-{spec.precision}": spec for spec in candidate_specs(EmbeddingSettings(), _FOLDER)}
 # Batches of another shape are computed in another order; whatever is rounded to fewer bits may then fall either way.
-_TOLERANCES = {"fp32": 1e-5, "bf16": 1e-3, "int8": 1e-3}
+_TOLERANCES = {"fp32": 1e-5, "fp16": 1e-3, "bf16": 1e-3, "int8": 1e-3}
 
 
 @pytest.fixture(scope="module", params=["hash", *_SPECS])
