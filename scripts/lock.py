@@ -16,7 +16,8 @@ from pip_settings import effective_settings, read_settings, uv_environment
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = "3.11"
 PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-SIDES = ["--extra", "pipeline", "--extra", "s3", "--extra", "gcs", "--extra", "serving", "--extra", "dev"]
+EXTRAS = ("pipeline", "s3", "gcs", "serving", "embedding-static", "dev")
+SIDES = [word for extra in EXTRAS for word in ("--extra", extra)]
 ON_A_CPU = ["--extra", "embedding-cpu", "--extra", "generation-cpu"]
 OVERRIDES = ["--override", "locks/overrides.txt"]
 LOCKS: dict[str, tuple[list[str], bool]] = {

@@ -25,7 +25,7 @@ _NEEDED = (
     "spark_jobs.parse_documents.transforms",
     "spark_jobs.session",
 )
-_LIBRARIES = {"torch": "sentence_transformers", "openvino": "openvino"}
+_LIBRARIES = {"torch": "sentence_transformers", "openvino": "openvino", "static": "safetensors.numpy"}
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from forebay.candidates import Candidate
 from forebay.documents import content_hash
+from forebay.embedding.distillation import static_spec
 from forebay.embedding.parity_texts import PARITY_TEXTS
 from forebay.embedding.sentence_transformer import SentenceTransformerEmbedder, engine_of
 from forebay.embedding.spec import EmbeddingSpec
@@ -79,6 +80,8 @@ def resolve_spec(settings: EmbeddingSettings, paths: PathSettings) -> EmbeddingS
     Raises:
         ModelError: the model is not there, its files don't match their checksums, or no engine runs it as configured.
     """
+    if settings.engine == "static":
+        return static_spec(settings, paths.models)
     folder = model_folder(settings.model, paths.models)
     candidates = candidate_specs(settings, folder)
     if len(candidates) == 1:

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from forebay.embedding.batching import token_budget_batches
+from forebay.embedding.distillation import distilled_model
 from forebay.embedding.engine import Engine, TokenBatch
 from forebay.embedding.openvino_engine import OpenVinoEngine, exported_model
 from forebay.embedding.spec import EmbeddingSpec
+from forebay.embedding.static_engine import StaticEngine
 from forebay.embedding.tokens import TokenCounter, loaded_tokenizer
 from forebay.embedding.torch_engine import TorchEngine
 from forebay.errors import EmbeddingError, ModelError
@@ -124,10 +126,12 @@ def engine_of(spec: EmbeddingSpec, folder: Path, models: Path, *, threads: int |
                 )
             except ModuleNotFoundError as exc:
                 raise ModelError("the engine 'openvino' is not installed; install the extra `embedding-cpu`.") from exc
+        case "static", "fp32":
+            return StaticEngine(folder)
         case _:
             raise ModelError(
                 f"the engine {spec.engine!r} doesn't compute in {spec.precision!r}; there are: torch with fp32, "
-                "fp16 or bf16, openvino with fp32, bf16 or int8."
+                "fp16 or bf16, openvino with fp32, bf16 or int8, static with fp32."
             )
 
 
@@ -142,6 +146,8 @@ def load_embedder(
         SpecMismatchError: the model's files are not those that the spec was made with.
     """
     folder = model_folder(spec.model, models)
+    if spec.engine == "static":
+        folder = distilled_model(folder, models)
     spec.require(spec.model_copy(update={"revision": folder_checksum(folder)}))
     engine = engine_of(spec, folder, models, threads=threads)
     return SentenceTransformerEmbedder(spec, folder, engine, batch_tokens=batch_tokens)

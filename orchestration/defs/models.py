@@ -1,20 +1,29 @@
-"""The generator's checkpoints: bf16 from GGUF, and AWQ, made and checked in an environment of its own."""
+"""What is made of models: the generator's checkpoints (bf16 from GGUF, AWQ) and the embedding model's static form."""
 
 import os
 from pathlib import Path
 
 import dagster as dg
 
+from forebay.embedding.choice import resolve_spec
 from forebay.generation_models import ensure_base_checkpoint, quantization_extras, quantization_python
-from forebay.settings import CorpusSettings, GeneratorSettings, PathSettings
+from forebay.settings import CorpusSettings, EmbeddingSettings, GeneratorSettings, PathSettings
 from orchestration.sources import local_folders
+from quality.static_loss import static_loss
 
-__all__ = ["AWQ_CHECK", "QuantizeConfig", "generator_awq_checkpoint", "generator_checkpoint"]
+__all__ = [
+    "AWQ_CHECK",
+    "QuantizeConfig",
+    "generator_awq_checkpoint",
+    "generator_checkpoint",
+    "static_embedding_model",
+]
 
 AWQ_CHECK = "awq_answers_like_the_base"
 """The check that the quantization job reports; a checkpoint that fails it is not served."""
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
+_SAMPLE = _ROOT / "samples" / "cranfield"
 
 
 class QuantizeConfig(dg.Config):
@@ -28,7 +37,7 @@ class QuantizeConfig(dg.Config):
         if self.calibration:
             return Path(self.calibration).absolute()
         folders = local_folders(CorpusSettings().sources)
-        return folders[0] if folders else _ROOT / "samples" / "cranfield" / "corpus.jsonl"
+        return folders[0] if folders else _SAMPLE / "corpus.jsonl"
 
 
 @dg.asset(kinds={"python", "torch"}, group_name="models")
@@ -59,3 +68,13 @@ def generator_awq_checkpoint(
         extras=extras,
         env={**os.environ, "PYTHONPATH": str(_ROOT)},
     ).get_materialize_result()
+
+
+@dg.asset(kinds={"python", "torch"}, group_name="models")
+def static_embedding_model() -> dg.MaterializeResult:
+    """The embedding model distilled into a table of token vectors, and what that loses on the sample corpus."""
+    paths, settings = PathSettings(), EmbeddingSettings()
+    static = resolve_spec(settings.model_copy(update={"engine": "static", "precision": "auto"}), paths)
+    full = resolve_spec(settings.model_copy(update={"engine": "auto", "precision": "auto"}), paths)
+    loss = static_loss(full, static, paths, _SAMPLE)
+    return dg.MaterializeResult(metadata={"revision": static.revision, **loss.model_dump()})

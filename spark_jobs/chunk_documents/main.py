@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from forebay.embedding.choice import resolve_spec
 from forebay.errors import DataError, QualityError
-from forebay.models import model_folder
+from forebay.models import folder_checksum, model_folder
 from forebay.settings import ChunkSettings, CorpusSettings, EmbeddingSettings, PathSettings, SparkSettings
 from forebay.tables import Table, chunk_table, document_table, duplicate_table
 from quality.suites.chunks import CHUNK_CHECKS, CHUNK_METRICS, check_chunks
@@ -29,7 +29,9 @@ def chunk(orders: JobOrders, report: Reporter) -> None:
     """Cut the documents that are new or changed; see the module."""
     paths = PathSettings()
     spec = resolve_spec(EmbeddingSettings(), paths)
-    chunker = chunker_fingerprint(ChunkSettings(), spec.revision)
+    # The model counts the tokens whichever engine embeds: another engine cuts nothing again.
+    model = model_folder(EmbeddingSettings().model, paths.models)
+    chunker = chunker_fingerprint(ChunkSettings(), folder_checksum(model))
     documents, duplicates = document_table(paths.tables), duplicate_table(paths.tables)
     chunks = chunk_table(paths.tables)
     version = documents.published_version()

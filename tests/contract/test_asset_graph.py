@@ -32,6 +32,7 @@ def test_assets_and_what_they_are_made_from(graph):
         "maintenance": [],
         "generator_checkpoint": [],
         "generator_awq_checkpoint": ["generator_checkpoint"],
+        "static_embedding_model": [],
     }
 
 

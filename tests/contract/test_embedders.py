@@ -5,6 +5,7 @@ import pytest
 
 from forebay.embedding import Embedder
 from forebay.embedding.choice import MIN_COSINE, MIN_MEAN_COSINE, candidate_specs
+from forebay.embedding.distillation import distilled_model, static_spec
 from forebay.embedding.parity_texts import PARITY_TEXTS
 from forebay.embedding.sentence_transformer import load_embedder
 from forebay.embedding.tokens import TokenCounter
@@ -26,16 +27,21 @@ _SPECS = {f"{spec.engine}-{spec.precision}": spec for spec in candidate_specs(Em
 _TOLERANCES = {"fp32": 1e-5, "fp16": 1e-3, "bf16": 1e-3, "int8": 1e-3}
 
 
-@pytest.fixture(scope="module", params=["hash", *_SPECS])
+def _embedder(way):
+    spec = _SPECS[way] if way in _SPECS else static_spec(EmbeddingSettings(engine="static"), PathSettings().models)
+    return load_embedder(spec, PathSettings().models)
+
+
+@pytest.fixture(scope="module", params=["hash", "static", *_SPECS])
 def embedder(request):
-    made = HashEmbedder() if request.param == "hash" else load_embedder(_SPECS[request.param], PathSettings().models)
+    made = HashEmbedder() if request.param == "hash" else _embedder(request.param)
     assert isinstance(made, Embedder)
     return made
 
 
-@pytest.fixture(scope="module", params=_SPECS)
+@pytest.fixture(scope="module", params=["static", *_SPECS])
 def model(request):
-    return load_embedder(_SPECS[request.param], PathSettings().models)
+    return _embedder(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +78,27 @@ def test_near_texts_are_nearer(embedder):
     assert question @ near > question @ far
 
 
-def test_every_engine_agrees_with_sentence_transformers_itself(model, reference):
+@pytest.mark.parametrize("way", _SPECS)
+def test_every_engine_agrees_with_sentence_transformers_itself(way, reference):
     expected = reference.encode(list(PARITY_TEXTS), normalize_embeddings=True)
-    cosines = (model.embed_documents(PARITY_TEXTS) * expected).sum(axis=1)
+    cosines = (_embedder(way).embed_documents(PARITY_TEXTS) * expected).sum(axis=1)
     assert cosines.mean() >= MIN_MEAN_COSINE
     assert cosines.min() >= MIN_COSINE
+
+
+def test_the_static_engine_embeds_as_model2vec_itself():
+    from model2vec import StaticModel
+
+    static, library = _embedder("static"), StaticModel.from_pretrained(distilled_model(_FOLDER, PathSettings().models))
+    # The library cuts long texts by their characters, and gives texts of unknown tokens no vector.
+    texts = [text for text in PARITY_TEXTS if static.count_tokens(text) < 100]
+    expected = library.encode(texts, use_multiprocessing=False).astype(np.float32)
+    lengths = np.linalg.norm(expected, axis=1)
+    known = np.flatnonzero(lengths)
+    assert len(known) > 20
+    cosines = (static.embed_documents(texts) * expected).sum(axis=1)[known] / lengths[known]
+    # Its means are computed in 16 bits.
+    assert cosines.min() > 1 - 1e-5
 
 
 def test_more_texts_than_are_tokenized_at_once_stay_in_order(model, monkeypatch):
