@@ -3,16 +3,18 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import semchunk
 
 from forebay.chunks import CHUNKER_VERSION, embedded_text
 from forebay.documents import content_hash
+from forebay.embedding.tokens import loaded_tokenizer
 from forebay.settings import ChunkSettings
 from spark_jobs.chunk_documents.sections import sections_of
 
-__all__ = ["Chunker", "Piece", "chunker_fingerprint"]
+__all__ = ["Chunker", "Piece", "chunker_fingerprint", "fitted"]
 
 _MIN_TEXT_TOKENS = 32
 _MAX_CONTEXT_CHARS = 200
@@ -24,6 +26,18 @@ _MAX_CHARS_PER_TOKEN = 50
 def chunker_fingerprint(settings: ChunkSettings, model_revision: str) -> str:
     """Name a way of cutting; documents cut in another way are cut again."""
     return content_hash(CHUNKER_VERSION, settings.model_dump_json(), model_revision)[:12]
+
+
+def fitted(settings: ChunkSettings, model: Path, max_input_tokens: int) -> ChunkSettings:
+    """Lower the budget of a chunk to what the model takes, where that is less.
+
+    Args:
+        settings: As configured.
+        model: The embedding model's folder.
+        max_input_tokens: Longest input of the model, special tokens included.
+    """
+    room = max_input_tokens - loaded_tokenizer(model).num_special_tokens_to_add(False)
+    return settings.model_copy(update={"max_tokens": min(settings.max_tokens, room)})
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from forebay.settings import ChunkSettings, CorpusSettings, EmbeddingSettings, P
 from forebay.tables import Table, chunk_table, document_table, duplicate_table
 from quality.suites.chunks import CHUNK_CHECKS, CHUNK_METRICS, check_chunks
 from quality.validate import CheckOutcome
-from spark_jobs.chunk_documents.chunker import chunker_fingerprint
+from spark_jobs.chunk_documents.chunker import chunker_fingerprint, fitted
 from spark_jobs.chunk_documents.transforms import chunks_of, document_changes, searchable_documents
 from spark_jobs.lance_frames import append_lance, read_lance, read_lance_keys
 from spark_jobs.metrics import count_where, duplicate_keys
@@ -31,7 +31,8 @@ def chunk(orders: JobOrders, report: Reporter) -> None:
     spec = resolve_spec(EmbeddingSettings(), paths)
     # The model counts the tokens whichever engine embeds: another engine cuts nothing again.
     model = model_folder(EmbeddingSettings().model, paths.models)
-    chunker = chunker_fingerprint(ChunkSettings(), folder_checksum(model))
+    settings = fitted(ChunkSettings(), model, spec.max_tokens)
+    chunker = chunker_fingerprint(settings, folder_checksum(model))
     documents, duplicates = document_table(paths.tables), duplicate_table(paths.tables)
     chunks = chunk_table(paths.tables)
     version = documents.published_version()
@@ -48,7 +49,7 @@ def chunk(orders: JobOrders, report: Reporter) -> None:
     documents.clear_tags("chunked-")
     with spark_session("chunk_documents", SparkSettings(), paths) as spark:
         report.started()
-        job = _ChunkJob(spark, documents, duplicates, chunks, orders, chunker)
+        job = _ChunkJob(spark, documents, duplicates, chunks, orders, settings, chunker)
         counts, metrics = job.write(spec.max_tokens)
         report.progress(", ".join(f"{count} documents {name}" for name, count in counts.items()))
         outcomes = job.check(metrics, paths, spec.max_tokens)
@@ -72,6 +73,7 @@ class _ChunkJob:
         duplicates: Table,
         chunks: Table,
         orders: JobOrders,
+        settings: ChunkSettings,
         chunker: str,
     ) -> None:
         self._spark = spark
@@ -79,6 +81,7 @@ class _ChunkJob:
         self._version = documents.published_version()
         self._chunks = chunks
         self._orders = orders
+        self._settings = settings
         self._chunker = chunker
         names = ["doc_id", "canonical_id"]
         self._duplicates = read_lance(
@@ -145,7 +148,7 @@ class _ChunkJob:
             self._searchable(rows).repartition(self._spark.sparkContext.defaultParallelism * 4),
             corpus=CorpusSettings().name,
             model=model_folder(EmbeddingSettings().model, PathSettings().models),
-            settings=ChunkSettings(),
+            settings=self._settings,
             chunker=self._chunker,
             run_id=self._orders.run_id,
         )

@@ -1,6 +1,7 @@
 """Another engine finds what torch in fp32 finds: the sample corpus, searched exactly."""
 
 import json
+import shutil
 from pathlib import Path
 
 import ir_measures
@@ -9,7 +10,7 @@ import pytest
 from ir_measures import nDCG
 
 from forebay.chunks import embedded_text
-from forebay.embedding.choice import candidate_specs
+from forebay.embedding.choice import candidate_specs, resolve_spec
 from forebay.embedding.sentence_transformer import load_embedder
 from forebay.golden import GoldenQuestions
 from forebay.models import model_folder
@@ -76,3 +77,24 @@ def test_a_text_without_a_vector_fails_the_run_by_name_and_no_other_text_is_lost
     assert embedding_table(pipeline.paths.tables, spec).published_rows() == 2
     assert chunk_table(pipeline.paths.tables).published_rows() == 3
     assert pipeline.release_id is None
+
+
+def test_a_model_that_takes_little_gets_short_chunks_and_static_vectors_where_that_is_named(tmp_path):
+    model = shutil.copytree(model_folder(EmbeddingSettings().model, _PATHS.models), tmp_path / "model")
+    sentence = json.loads((model / "sentence_bert_config.json").read_text("utf-8"))
+    (model / "sentence_bert_config.json").write_text(json.dumps({**sentence, "max_seq_length": 48}))
+    pipeline = Pipeline(tmp_path / "source", tmp_path / "data")
+    pipeline.source.mkdir()
+    rows = [json.loads(line) for line in (_SAMPLE / "corpus.jsonl").read_text("utf-8").splitlines()[:12]]
+    for row in rows:
+        (pipeline.source / f"{row['_id']}.txt").write_text(row["text"])
+    home = {"FOREBAY_HOME": str(tmp_path / "home")}
+    succeeded, output = pipeline.run(**home, FOREBAY_EMBEDDING_MODEL=str(model), FOREBAY_EMBEDDING_ENGINE="static")
+    assert succeeded, output
+    lengths = chunk_table(pipeline.paths.tables).newest().to_table(columns=["n_tokens"])["n_tokens"].to_pylist()
+    assert len(lengths) > len(rows)
+    assert max(lengths) <= 46
+    paths = PathSettings(home=tmp_path / "home", data=pipeline.data)
+    spec = resolve_spec(EmbeddingSettings(model=str(model), engine="static"), paths)
+    held = embedding_table(paths.tables, spec).newest().to_table(columns=["vector"])["vector"].to_pylist()
+    assert {len(vector) for vector in held} == {256}

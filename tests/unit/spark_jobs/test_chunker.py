@@ -2,8 +2,9 @@ import itertools
 
 import pytest
 
-from forebay.settings import ChunkSettings
-from spark_jobs.chunk_documents.chunker import Chunker, chunker_fingerprint
+from forebay.models import model_folder
+from forebay.settings import ChunkSettings, EmbeddingSettings, PathSettings
+from spark_jobs.chunk_documents.chunker import Chunker, chunker_fingerprint, fitted
 from spark_jobs.chunk_documents.sections import sections_of
 
 _MARKDOWN = (
@@ -80,3 +81,10 @@ def test_the_fingerprint_names_settings_and_model():
     assert chunker_fingerprint(settings, "m") == chunker_fingerprint(settings, "m")
     assert chunker_fingerprint(settings, "m") != chunker_fingerprint(settings, "other")
     assert chunker_fingerprint(settings, "m") != chunker_fingerprint(ChunkSettings(max_tokens=99), "m")
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(256, 250), (252, 250), (251, 249), (128, 126)])
+def test_the_budget_is_never_above_what_the_model_takes_beside_its_two_special_tokens(limit, expected):
+    model = model_folder(EmbeddingSettings().model, PathSettings().models)
+    settings = fitted(ChunkSettings(overlap_tokens=8), model, limit)
+    assert settings == ChunkSettings(max_tokens=expected, overlap_tokens=8)
