@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 __all__ = [
@@ -156,8 +156,13 @@ class IndexSettings(BaseSettings):
     """Edges per node (Malkov & Yashunin 2016, M)."""
     hnsw_ef_construct: int = Field(default=128, ge=8)
     """Candidates while building (Malkov & Yashunin 2016, efConstruction)."""
-    quantization: Literal["int8", "none"] = "int8"
-    """Copy of the vectors that the graph is walked with; originals rescore."""
+    quantization: Literal["int8", "binary", "product", "none"] = "int8"
+    """Copy of the vectors that the graph is walked with; originals rescore. What each costs: docs/vectors.md."""
+    reduction: Literal["none", "pca", "truncate"] = "none"
+    """Makes vectors shorter before they are indexed: `pca` by axes fitted to the corpus, `truncate` by leaving out
+    the last numbers, for models that were trained for it (Matryoshka)."""
+    dimensions: int | None = Field(default=None, ge=8)
+    """Length of a reduced vector."""
     bm25_k: float = 1.2
     """Term-frequency saturation (Robertson & Zaragoza 2009, k1)."""
     bm25_b: float = 0.75
@@ -166,6 +171,17 @@ class IndexSettings(BaseSettings):
     """Expected terms of a chunk, stop words left out; a constant, so that shards stay comparable."""
     bm25_language: str = "english"
     """Language of stemmer and stop words."""
+
+    @property
+    def identity(self) -> str:
+        """Name everything that decides about a shard; a setting that does nothing is left out, so that ids last."""
+        return self.model_dump_json(exclude={"reduction", "dimensions"} if self.reduction == "none" else None)
+
+    @model_validator(mode="after")
+    def _has_dimensions(self) -> "IndexSettings":
+        if (self.reduction == "none") != (self.dimensions is None):
+            raise ValueError("reduction and dimensions belong together: set both, or neither.")
+        return self
 
 
 class KafkaSettings(BaseSettings):
