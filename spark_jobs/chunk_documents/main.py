@@ -1,6 +1,7 @@
 """Bring the chunk table up to date with the published documents, check it, publish it."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 from pyspark.sql import DataFrame, Observation, SparkSession
@@ -46,7 +47,7 @@ def chunk(orders: JobOrders, report: Reporter) -> None:
     documents.clear_tags("chunked-")
     with spark_session("chunk_documents", SparkSettings(), paths) as spark:
         report.started()
-        job = _ChunkJob(spark, documents, duplicates, chunks, orders, chunker)
+        job = _ChunkJob(spark, documents, duplicates, chunks, orders, chunker, model_folder(spec.model, paths.models))
         counts, metrics = job.write(spec.max_tokens)
         report.progress(", ".join(f"{count} documents {name}" for name, count in counts.items()))
         outcomes = job.check(metrics, paths, spec.max_tokens)
@@ -71,6 +72,7 @@ class _ChunkJob:
         chunks: Table,
         orders: JobOrders,
         chunker: str,
+        model: Path,
     ) -> None:
         self._spark = spark
         self._documents = documents
@@ -78,6 +80,7 @@ class _ChunkJob:
         self._chunks = chunks
         self._orders = orders
         self._chunker = chunker
+        self._model = model
         names = ["doc_id", "canonical_id"]
         self._duplicates = read_lance(
             spark, duplicates.uri, version=duplicates.published_version(), columns=names
@@ -142,7 +145,7 @@ class _ChunkJob:
         return chunks_of(
             self._searchable(rows).repartition(self._spark.sparkContext.defaultParallelism * 4),
             corpus=CorpusSettings().name,
-            model=model_folder(EmbeddingSettings().model, PathSettings().models),
+            model=self._model,
             settings=ChunkSettings(),
             chunker=self._chunker,
             run_id=self._orders.run_id,
