@@ -9,9 +9,9 @@ from pathlib import Path
 import sklearn
 
 from benchmarks.machine import SAMPLE
+from forebay.chunks import ChunkLimits
 from forebay.documents import content_hash
 from forebay.embedding.tokens import TokenCounter
-from forebay.settings import ChunkSettings
 from spark_jobs.chunk_documents.chunker import Chunker
 
 _LEAST_CHARS = 400
@@ -23,7 +23,7 @@ def real_chunks(model: Path, n_chunks: int) -> list[dict[str, str]]:
     Returns:
         Rows of `text_hash`, `title`, `heading_path`, `text`, as the embedding job reads them.
     """
-    chunker = Chunker(ChunkSettings(), TokenCounter.of(model))
+    chunker = Chunker(ChunkLimits(max_tokens=250, overlap_tokens=32), TokenCounter.of(model))
     half = n_chunks // 2
     return [
         *islice(_cut(chunker, ((title, text) for _, title, text in abstracts())), half),

@@ -22,14 +22,14 @@ import sklearn
 from numpy.typing import NDArray
 
 from benchmarks.real_chunks import abstracts
-from forebay.chunks import embedded_text
+from forebay.chunks import ChunkLimits, embedded_text
 from forebay.documents import content_hash
 from forebay.embedding import Embedder
 from forebay.embedding.sentence_transformer import load_embedder
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.embedding.tokens import TokenCounter
 from forebay.models import model_folder
-from forebay.settings import ChunkSettings, PathSettings
+from forebay.settings import PathSettings
 from spark_jobs.chunk_documents.chunker import Chunker
 
 __all__ = ["VectorCorpus", "load_vector_corpus"]
@@ -72,7 +72,9 @@ def load_vector_corpus(spec: EmbeddingSpec, paths: PathSettings, n_chunks: int) 
 
 
 def _chunks(spec: EmbeddingSpec, paths: PathSettings, n_chunks: int) -> Iterator[dict[str, object]]:
-    chunker = Chunker(ChunkSettings(), TokenCounter.of(model_folder(spec.model, paths.models)))
+    chunker = Chunker(
+        ChunkLimits(max_tokens=250, overlap_tokens=32), TokenCounter.of(model_folder(spec.model, paths.models))
+    )
     number = 0
     for row in islice(_cut(chunker), n_chunks + n_chunks // (_HELD_OUT_EVERY - 1)):
         is_cranfield = row["source"] == "cranfield"

@@ -123,8 +123,9 @@ class ChunkSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FOREBAY_CHUNK_", extra="ignore")
 
-    max_tokens: int = Field(default=250, ge=16)
-    """Budget of a chunk in the embedding model's own tokens, title and heading path included."""
+    max_tokens: int | None = Field(default=None, ge=16)
+    """Budget of a chunk in the embedding model's own tokens, title and heading path included; what the model takes, if
+    left out."""
     overlap_tokens: int = Field(default=32, ge=0)
     """Tokens shared by neighbouring chunks of one section."""
 

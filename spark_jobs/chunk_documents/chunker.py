@@ -7,9 +7,8 @@ from typing import Any
 
 import semchunk
 
-from forebay.chunks import CHUNKER_VERSION, embedded_text
+from forebay.chunks import CHUNKER_VERSION, ChunkLimits, embedded_text
 from forebay.documents import content_hash
-from forebay.settings import ChunkSettings
 from spark_jobs.chunk_documents.sections import sections_of
 
 __all__ = ["Chunker", "Piece", "chunker_fingerprint"]
@@ -21,9 +20,9 @@ _CACHED_COUNTS = 512
 _MAX_CHARS_PER_TOKEN = 50
 
 
-def chunker_fingerprint(settings: ChunkSettings, model_revision: str) -> str:
+def chunker_fingerprint(limits: ChunkLimits, model_revision: str) -> str:
     """Name a way of cutting; documents cut in another way are cut again."""
-    return content_hash(CHUNKER_VERSION, settings.model_dump_json(), model_revision)[:12]
+    return content_hash(CHUNKER_VERSION, limits.model_dump_json(), model_revision)[:12]
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Piece:
 class Chunker:
     """Cuts documents with semchunk (sentences and clauses before words) under a token budget."""
 
-    def __init__(self, settings: ChunkSettings, count_tokens: Callable[[str], int]) -> None:
-        self._settings = settings
+    def __init__(self, limits: ChunkLimits, count_tokens: Callable[[str], int]) -> None:
+        self._limits = limits
         # Titles, headings and pieces are counted more than once.
         self._count = lru_cache(_CACHED_COUNTS)(count_tokens)
         self._by_budget: dict[int, semchunk.Chunker] = {}
@@ -53,14 +52,14 @@ class Chunker:
 
         Yields:
             Pieces in the order of the text; `text[start:end]` of the document is a piece's text, and its embedded
-            text, title and headings included, fits `ChunkSettings.max_tokens`.
+            text, title and headings included, fits `ChunkLimits.max_tokens`.
         """
-        quarter = self._settings.max_tokens // 4
+        quarter = self._limits.max_tokens // 4
         title = self._fit(title, quarter)
         for section in sections_of(text, format_name):
             heading_path = self._fit(section.heading_path, quarter)
             context = self._count(embedded_text(title, heading_path, ""))
-            budget = max(_MIN_TEXT_TOKENS, self._settings.max_tokens - context)
+            budget = max(_MIN_TEXT_TOKENS, self._limits.max_tokens - context)
             body = text[section.start : section.end]
             for start, end in self._spans(body, budget):
                 piece = body[start:end]
@@ -74,7 +73,7 @@ class Chunker:
             return [(len(body) - len(body.lstrip()), len(body.rstrip()))]
         if budget not in self._by_budget:
             self._by_budget[budget] = semchunk.chunkerify(self._count, budget, memoize=False)
-        overlap = min(self._settings.overlap_tokens, budget // 2) or None
+        overlap = min(self._limits.overlap_tokens, budget // 2) or None
         # Untyped: the result depends on the arguments in a way that semchunk annotates too widely.
         result: Any = self._by_budget[budget](body, offsets=True, overlap=overlap)
         _, offsets = result

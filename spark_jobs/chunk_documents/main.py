@@ -1,12 +1,14 @@
 """Bring the chunk table up to date with the published documents, check it, publish it."""
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
+from forebay.chunks import ChunkLimits, chunk_limits
 from forebay.embedding.choice import resolve_spec
 from forebay.errors import DataError, QualityError
 from forebay.models import model_folder
@@ -30,7 +32,9 @@ def chunk(orders: JobOrders, report: Reporter) -> None:
     """Cut the documents that are new or changed; see the module."""
     paths = PathSettings()
     spec = resolve_spec(EmbeddingSettings(), paths)
-    chunker = chunker_fingerprint(ChunkSettings(), spec.revision)
+    limits = chunk_limits(ChunkSettings(), spec.max_tokens)
+    chunker = chunker_fingerprint(limits, spec.revision)
+    cutting = _Cutting(model_folder(spec.model, paths.models), limits, chunker)
     documents, duplicates = document_table(paths.tables), duplicate_table(paths.tables)
     chunks = chunk_table(paths.tables)
     version = documents.published_version()
@@ -47,7 +51,7 @@ def chunk(orders: JobOrders, report: Reporter) -> None:
     documents.clear_tags("chunked-")
     with spark_session("chunk_documents", SparkSettings(), paths) as spark:
         report.started()
-        job = _ChunkJob(spark, documents, duplicates, chunks, orders, chunker, model_folder(spec.model, paths.models))
+        job = _ChunkJob(spark, documents, duplicates, chunks, orders, cutting)
         counts, metrics = job.write(spec.max_tokens)
         report.progress(", ".join(f"{count} documents {name}" for name, count in counts.items()))
         outcomes = job.check(metrics, paths, spec.max_tokens)
@@ -61,6 +65,15 @@ def chunk(orders: JobOrders, report: Reporter) -> None:
         documents.set_tag(done, version)
 
 
+@dataclass(frozen=True)
+class _Cutting:
+    """How documents are cut."""
+
+    model: Path
+    limits: ChunkLimits
+    fingerprint: str
+
+
 class _ChunkJob:
     """One run over the published documents."""
 
@@ -71,16 +84,14 @@ class _ChunkJob:
         duplicates: Table,
         chunks: Table,
         orders: JobOrders,
-        chunker: str,
-        model: Path,
+        cutting: _Cutting,
     ) -> None:
         self._spark = spark
         self._documents = documents
         self._version = documents.published_version()
         self._chunks = chunks
         self._orders = orders
-        self._chunker = chunker
-        self._model = model
+        self._cutting = cutting
         names = ["doc_id", "canonical_id"]
         self._duplicates = read_lance(
             spark, duplicates.uri, version=duplicates.published_version(), columns=names
@@ -132,7 +143,9 @@ class _ChunkJob:
         cut = read_lance(
             self._spark, self._chunks.uri, columns=["doc_id", "doc_hash", "chunker"], where=self._orders.where
         )
-        return document_changes(self._searchable(self._read(["doc_id", "content_hash"])), cut, self._chunker)
+        return document_changes(
+            self._searchable(self._read(["doc_id", "content_hash"])), cut, self._cutting.fingerprint
+        )
 
     def _searchable(self, documents: DataFrame) -> DataFrame:
         places = read_lance(
@@ -145,9 +158,9 @@ class _ChunkJob:
         return chunks_of(
             self._searchable(rows).repartition(self._spark.sparkContext.defaultParallelism * 4),
             corpus=CorpusSettings().name,
-            model=self._model,
-            settings=ChunkSettings(),
-            chunker=self._chunker,
+            model=self._cutting.model,
+            limits=self._cutting.limits,
+            chunker=self._cutting.fingerprint,
             run_id=self._orders.run_id,
         )
 

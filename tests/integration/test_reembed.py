@@ -91,7 +91,9 @@ def test_a_killed_reembedding_goes_on_and_the_old_release_stays_for_the_way_back
     assert status == 0, output
     new = copied.release
     assert new.embedding == _spec(copied, model)
-    assert new.chunks == old.chunks
+    # It takes shorter texts.
+    assert new.chunks > old.chunks
+    assert new.documents == old.documents
     assert _best(copied, new, "what turns falling water into power") == "guide.md"
     # The old one can still be searched, with its own model.
     assert _best(copied, old, "what turns falling water into power") == "guide.md"
