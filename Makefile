@@ -8,7 +8,7 @@ CORPUS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo serve dagster test check bench-quality bench-retrieval bench-embed bench-embed-scaling bench-ingest bench-incremental bench-kills bench-kafka sizing quantize clean
+.PHONY: help setup lock demo serve dagster test check bench-quality bench-retrieval bench-embed bench-vectors bench-embed-scaling bench-ingest bench-incremental bench-kills bench-kafka sizing quantize clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -47,6 +47,9 @@ bench-retrieval: setup ## Latency and throughput of retrieval
 
 bench-embed-scaling: setup ## Workers against threads, and what more executors would bring (3 minutes)
 	@$(BIN)/python benchmarks/embedding_scaling.py
+
+bench-vectors: setup ## Recall, size and speed of smaller vectors on 100,000 real chunks (45 minutes, later 20)
+	@$(BIN)/python benchmarks/vectors.py
 
 bench-embed: setup ## Texts/s of the embedding engine, bare and through Spark (5 minutes)
 	@$(BIN)/python benchmarks/embedding_speed.py

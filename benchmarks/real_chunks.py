@@ -9,9 +9,9 @@ from pathlib import Path
 import sklearn
 
 from benchmarks.machine import SAMPLE
+from forebay.chunks import ChunkLimits
 from forebay.documents import content_hash
 from forebay.embedding.tokens import TokenCounter
-from forebay.settings import ChunkSettings
 from spark_jobs.chunk_documents.chunker import Chunker
 
 _LEAST_CHARS = 400
@@ -23,10 +23,10 @@ def real_chunks(model: Path, n_chunks: int) -> list[dict[str, str]]:
     Returns:
         Rows of `text_hash`, `title`, `heading_path`, `text`, as the embedding job reads them.
     """
-    chunker = Chunker(ChunkSettings(), TokenCounter.of(model))
+    chunker = Chunker(ChunkLimits(max_tokens=250, overlap_tokens=32), TokenCounter.of(model))
     half = n_chunks // 2
     return [
-        *islice(_cut(chunker, _abstracts()), half),
+        *islice(_cut(chunker, ((title, text) for _, title, text in abstracts())), half),
         *islice(_cut(chunker, _documentation()), n_chunks - half),
     ]
 
@@ -38,10 +38,11 @@ def _cut(chunker: Chunker, documents: Iterator[tuple[str, str]]) -> Iterator[dic
             yield {"text_hash": key, "title": piece.title, "heading_path": piece.heading_path, "text": piece.text}
 
 
-def _abstracts() -> Iterator[tuple[str, str]]:
+def abstracts() -> Iterator[tuple[str, str, str]]:
+    """Give id, title and text of Cranfield's documents."""
     for line in (SAMPLE / "corpus.jsonl").read_text("utf-8").splitlines():
         row = json.loads(line)
-        yield row["title"], row["text"]
+        yield row["_id"], row["title"], row["text"]
 
 
 def _documentation() -> Iterator[tuple[str, str]]:

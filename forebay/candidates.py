@@ -27,10 +27,17 @@ class Candidate(BaseModel):
     """Settings of the shards."""
     layout: str = ""
     """Version of what a shard's folder holds; earlier versions of Forebay didn't say."""
+    reduction: str = ""
+    """Fingerprint of the map that the vectors were reduced with; empty where they are whole."""
     shards: dict[int, ShardRef]
     """By number; a shard without chunks is left out."""
     table_versions: dict[str, int]
     """Version of each table that the shards were built from: a shard holds what its rows of the chunk table said."""
+
+    def is_built_like(self, other: "Candidate") -> bool:
+        """Say whether equal chunks give equal shards in both."""
+        same = {"embedding", "index", "layout", "reduction"}
+        return self.model_dump(include=same) == other.model_dump(include=same)
 
     @classmethod
     def load(cls, shards: Path) -> "Candidate | None":

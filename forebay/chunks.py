@@ -3,8 +3,12 @@
 import uuid
 
 import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
 
-__all__ = ["CHUNKER_VERSION", "CHUNKS", "chunk_id", "embedded_text"]
+from forebay.errors import ConfigurationError
+from forebay.settings import ChunkSettings
+
+__all__ = ["CHUNKER_VERSION", "CHUNKS", "ChunkLimits", "chunk_id", "chunk_limits", "embedded_text"]
 
 CHUNKER_VERSION = "3"
 """Version of the chunker, changed by hand with what it gives: documents that another one cut are cut again."""
@@ -55,3 +59,37 @@ def embedded_text(title: str, heading_path: str, text: str) -> str:
     """
     context = [part for part in (title.strip(), heading_path.strip()) if part and not text.startswith(part)]
     return "\n".join([*context, text])
+
+
+# Special tokens, and what may be added where a title and a text are joined.
+_SPARE_TOKENS = 6
+
+
+class ChunkLimits(BaseModel):
+    """How long chunks are, in the tokens of one model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    max_tokens: int
+    """Most tokens of a chunk, title and heading path included, special tokens left out."""
+    overlap_tokens: int
+    """Tokens shared by neighbouring chunks of one section."""
+
+
+def chunk_limits(settings: ChunkSettings, model_tokens: int) -> ChunkLimits:
+    """Fit the settings to a model.
+
+    Args:
+        settings: What is wanted.
+        model_tokens: Longest input of the model, special tokens included.
+
+    Raises:
+        ConfigurationError: longer chunks are wanted than the model takes.
+    """
+    longest = model_tokens - _SPARE_TOKENS
+    if settings.max_tokens is not None and settings.max_tokens > longest:
+        raise ConfigurationError(
+            f"FOREBAY_CHUNK_MAX_TOKENS is {settings.max_tokens}, but the embedding model takes {longest}: the end of "
+            "a chunk would not be found. Set it to less, or leave it out."
+        )
+    return ChunkLimits(max_tokens=settings.max_tokens or longest, overlap_tokens=settings.overlap_tokens)

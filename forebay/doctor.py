@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from forebay.embedding.choice import settings_of_corpus
 from forebay.errors import ModelError, ReleaseError
 from forebay.generation_models import checkpoint_folders, ensure_base_checkpoint
 from forebay.java import HOW_TO_GET_JAVA, MINIMUM_JAVA, Java, find_java
@@ -70,7 +71,7 @@ def diagnose() -> list[Result]:
         check_port("gateway", serving.port, "FOREBAY_SERVING_PORT", is_free=_is_free(serving.host, serving.port)),
         check_port("Dagster", DAGSTER_PORT, "forebay dagster --port", is_free=_is_free("127.0.0.1", DAGSTER_PORT)),
     ]
-    results.extend(_check_models(paths, EmbeddingSettings(), GeneratorSettings()))
+    results.extend(_check_models(paths, settings_of_corpus(EmbeddingSettings(), paths), GeneratorSettings()))
     results.append(check_release(paths))
     return results
 

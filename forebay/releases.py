@@ -57,7 +57,7 @@ class ReleaseManifest(BaseModel):
     def release_id(self) -> str:
         """16 hexadecimal digits over what is searchable: equal content gives an equal id, whenever it was built."""
         shards = [f"{shard.number}:{shard.content}" for shard in self.shards]
-        return content_hash(self.corpus, self.embedding.fingerprint, self.index.model_dump_json(), *shards)[:16]
+        return content_hash(self.corpus, self.embedding.fingerprint, self.index.identity, *shards)[:16]
 
     @property
     def chunks(self) -> int:

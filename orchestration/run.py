@@ -1,4 +1,4 @@
-"""`forebay ingest`: run the ingest job in this process and show its progress."""
+"""`forebay ingest` and `forebay reembed`: run a job in this process and show its progress."""
 
 import argparse
 import logging
@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from rich.console import Console
@@ -22,13 +23,13 @@ from forebay.dagster_home import prepare_dagster_home
 from forebay.releases import ReleaseRegistry
 from forebay.settings import PathSettings
 from orchestration.abandoned_runs import WORKER_TAG, end_abandoned_runs, this_worker
-from orchestration.defs.automation import ALL_SHARDS, INGEST_JOB
+from orchestration.defs.automation import ALL_SHARDS, INGEST_JOB, REEMBED_JOB
 from orchestration.resources import INTERACTIVE_TAG
 from orchestration.run_failures import RunFailures
 from orchestration.run_report import report_failed_run
 from orchestration.sources import absolute_sources
 
-__all__ = ["main", "run_ingest"]
+__all__ = ["main", "run_ingest", "run_reembed"]
 
 _POLL_S = 0.5
 
@@ -36,10 +37,11 @@ _POLL_S = 0.5
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; gives its exit status."""
     parser = argparse.ArgumentParser(prog="forebay ingest", description=__doc__)
-    parser.add_argument(
+    work = parser.add_mutually_exclusive_group(required=True)
+    work.add_argument("--reembed", action="store_true", help="embed the documents that are there with another model")
+    work.add_argument(
         "--source",
         action="append",
-        required=True,
         dest="sources",
         metavar="SOURCE",
         help="folder, file or address of documents; may be given several times",
@@ -48,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     paths = PathSettings()
     log = paths.data.absolute() / "logs" / f"ingest-{time.strftime('%Y%m%d-%H%M%S')}.log"
     with _quiet(log) as console:
-        succeeded = run_ingest(options.sources, paths, console)
+        succeeded = run_reembed(paths, console) if options.reembed else run_ingest(options.sources, paths, console)
         if not succeeded:
             console.print(f"[red]the run failed; the current release stays as it was.[/red] Log: {log}", soft_wrap=True)
             return 1
@@ -77,13 +79,22 @@ def _quiet(log: Path) -> Generator[Console]:
 
 def run_ingest(sources: Sequence[str], paths: PathSettings, console: Console) -> bool:
     """Run the ingest job over all shards and report whether it succeeded."""
+    source_config = {"config": {"sources": absolute_sources(sources)}}
+    return _run(INGEST_JOB, {"documents": source_config, "golden_questions": source_config}, paths, console)
+
+
+def run_reembed(paths: PathSettings, console: Console) -> bool:
+    """Run the job that embeds a corpus with the configured model, and report whether it succeeded."""
+    return _run(REEMBED_JOB, {}, paths, console)
+
+
+def _run(job_name: str, ops: dict[str, Any], paths: PathSettings, console: Console) -> bool:
     # Imported here: Dagster's definitions read the settings at import.
     from orchestration.definitions import defs
 
     warnings.simplefilter("ignore")
     os.environ["DAGSTER_HOME"] = str(prepare_dagster_home(paths))
-    source_config = {"config": {"sources": absolute_sources(sources)}}
-    job = defs.resolve_job_def(INGEST_JOB)
+    job = defs.resolve_job_def(job_name)
     run_id = str(uuid.uuid4())
     with dg.DagsterInstance.get() as instance:
         for abandoned in end_abandoned_runs(instance):
@@ -96,7 +107,7 @@ def run_ingest(sources: Sequence[str], paths: PathSettings, console: Console) ->
                 raise_on_error=False,
                 tags={**ALL_SHARDS, INTERACTIVE_TAG: "true", WORKER_TAG: this_worker(run_id)},
                 run_config={
-                    "ops": {"documents": source_config, "golden_questions": source_config},
+                    "ops": ops,
                     "loggers": {"console": {"config": {"log_level": "INFO"}}},
                 },
             )

@@ -42,8 +42,9 @@ class Pipeline:
             "FOREBAY_CORPUS_MAX_REJECTED_SHARE": "0.5",
         }
 
-    def start(self, **environment):
-        command = [sys.executable, "-m", "orchestration.run", "--source", str(self.source)]
+    def start(self, *, reembed=False, **environment):
+        work = ["--reembed"] if reembed else ["--source", str(self.source)]
+        command = [sys.executable, "-m", "orchestration.run", *work]
         return subprocess.Popen(
             command,
             cwd=ROOT,
@@ -60,9 +61,9 @@ class Pipeline:
         output, _ = process.communicate(timeout=_RUN_TIMEOUT_S)
         return process.returncode == 0, output
 
-    def kill_when(self, condition):
+    def kill_when(self, condition, **how):
         """Start a run and SIGKILL its Spark jobs, with all of their processes, once `condition()` holds."""
-        process = self.start()
+        process = self.start(**how)
         deadline = time.monotonic() + _KILL_TIMEOUT_S
         while time.monotonic() < deadline and process.poll() is None:
             jobs = [child for child in _descendants(process.pid) if "spark_jobs.job_process" in _command(child)]

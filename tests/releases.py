@@ -49,10 +49,10 @@ def seal_shard(root, content):
         return seal(staging, target, root=root, number=0, content=content, chunks=12)
 
 
-def build_release(root, documents, embedder, *, shards=2, index=None):
+def build_release(root, documents, embedder, *, shards=2, index=None, reduction=None):
     """Build shards under `root` and give the manifest of a release of them."""
     index = index or IndexSettings()
-    store = QdrantEdgeStore(root, embedder.spec, index)
+    store = QdrantEdgeStore(root, embedder.spec, index, reduction)
     rows = chunk_rows(documents, embedder)
     refs = []
     for number in range(shards):

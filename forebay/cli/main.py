@@ -71,6 +71,38 @@ def ask(
         print_answer(gateway.ask(question, stream=stream))
 
 
+@app.command()
+def reembed(
+    model: Annotated[str, typer.Option(help="package:<name>, a folder, or a sentence-transformers hub name.")],
+    engine: Annotated[str, typer.Option(help="What runs the model.")] = "auto",
+    precision: Annotated[str, typer.Option(help="Arithmetic of the engine.")] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what it would cost.")] = False,
+) -> None:
+    """Embed the corpus with another model, up to a new release beside the old one; killed, it goes on."""
+    import os
+
+    from rich.console import Console
+
+    from forebay.cli.configuration import load_settings
+    from forebay.cli.reembed import print_cost
+    from forebay.embedding.reembedding import estimate, wanted_spec
+    from forebay.settings import EmbeddingSettings, PathSettings
+
+    named = str(Path(model).absolute()) if Path(model).is_dir() else model
+    chosen = {
+        "FOREBAY_EMBEDDING_MODEL": named,
+        "FOREBAY_EMBEDDING_ENGINE": engine,
+        "FOREBAY_EMBEDDING_PRECISION": precision,
+    }
+    os.environ.update(chosen)
+    paths = load_settings(PathSettings)
+    spec = wanted_spec(load_settings(EmbeddingSettings), paths)
+    if dry_run:
+        print_cost(estimate(spec, paths), Console())
+        return
+    become("orchestration.run", ["--reembed"], chosen)
+
+
 @app.command(name="eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def evaluate(context: typer.Context) -> None:
     """Ask the corpus's golden questions and print nDCG@10 and recall@100 (options: `quality.evaluate -h`)."""

@@ -21,12 +21,23 @@ from forebay.embedding.distillation import static_spec
 from forebay.embedding.parity_texts import PARITY_TEXTS
 from forebay.embedding.sentence_transformer import SentenceTransformerEmbedder, engine_of
 from forebay.embedding.spec import EmbeddingSpec
-from forebay.errors import EmbeddingError, ModelError
+from forebay.errors import EmbeddingError, ModelError, ReleaseError
 from forebay.machine import cpu_flags, has_nvidia_gpu, multiplies_bf16
 from forebay.models import folder_checksum, model_folder
+from forebay.releases import ReleaseRegistry
 from forebay.settings import EmbeddingSettings, PathSettings
 
-__all__ = ["MIN_COSINE", "MIN_MEAN_COSINE", "Calibration", "Measured", "calibrate", "candidate_specs", "resolve_spec"]
+__all__ = [
+    "MIN_COSINE",
+    "MIN_MEAN_COSINE",
+    "Calibration",
+    "Measured",
+    "calibrate",
+    "candidate_specs",
+    "corpus_specs",
+    "resolve_spec",
+    "settings_of_corpus",
+]
 
 logger = logging.getLogger("forebay.embedding")
 
@@ -80,16 +91,36 @@ def resolve_spec(settings: EmbeddingSettings, paths: PathSettings) -> EmbeddingS
     Raises:
         ModelError: the model is not there, its files don't match their checksums, or no engine runs it as configured.
     """
+    settings = settings_of_corpus(settings, paths)
     if settings.engine == "static":
         return static_spec(settings, paths.models)
     folder = model_folder(settings.model, paths.models)
     candidates = candidate_specs(settings, folder)
     if len(candidates) == 1:
         return candidates[0]
-    candidate = Candidate.load(paths.shards)
-    if candidate is not None and candidate.embedding in candidates:
-        return candidate.embedding
-    return _calibrated(candidates, folder, paths)
+    known = (spec for spec in corpus_specs(paths) if spec in candidates)
+    return next(known, None) or _calibrated(candidates, folder, paths)
+
+
+def settings_of_corpus(settings: EmbeddingSettings, paths: PathSettings) -> EmbeddingSettings:
+    """Give the settings with the corpus's own model, where none is named: a re-embedded corpus keeps its new one."""
+    made = corpus_specs(paths)
+    if "model" in settings.model_fields_set or not made:
+        return settings
+    return settings.model_copy(update={"model": made[0].model})
+
+
+def corpus_specs(paths: PathSettings) -> list[EmbeddingSpec]:
+    """List what a corpus is embedded with: its current release, then its candidate for the next one.
+
+    Empty before the first run. The release goes first, so that after a rollback the corpus goes on with its model.
+    """
+    try:
+        current = ReleaseRegistry(paths.releases).current()
+    except ReleaseError:
+        # The pipeline writes a damaged manifest anew; it must not fail for it.
+        current = None
+    return [made.embedding for made in (current, Candidate.load(paths.shards)) if made is not None]
 
 
 def candidate_specs(settings: EmbeddingSettings, folder: Path) -> list[EmbeddingSpec]:
@@ -98,8 +129,14 @@ def candidate_specs(settings: EmbeddingSettings, folder: Path) -> list[Embedding
     Raises:
         ModelError: nothing could.
     """
-    sentence = json.loads((folder / "sentence_bert_config.json").read_text("utf-8"))
-    transformer = json.loads((folder / "config.json").read_text("utf-8"))
+    try:
+        sentence = json.loads((folder / "sentence_bert_config.json").read_text("utf-8"))
+        transformer = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError) as exc:
+        raise ModelError(
+            f"{folder} is no sentence-transformers model: config.json or sentence_bert_config.json is missing or can't "
+            "be read."
+        ) from exc
     base = EmbeddingSpec(
         model=settings.model,
         revision=folder_checksum(folder),

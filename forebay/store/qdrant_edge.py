@@ -26,13 +26,16 @@ from forebay.store.bm25 import DocumentFrequencies, bm25_model
 from forebay.store.contract import Hit, SearchMode, SearchRequest, ShardBase, ShardRef
 from forebay.store.filters import to_qdrant_filter
 from forebay.store.fusion import reciprocal_rank_fusion
-from forebay.store.qdrant_build import DENSE, FREQUENCIES, SPARSE, fill_shard
+from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard
+from forebay.store.reduction import Reduction
 from forebay.store.shard_files import find_intact, seal, staging_folder, verify
 
 __all__ = ["QdrantEdgeRelease", "QdrantEdgeStore"]
 
 # Candidates of each leg: enough that fusion sees past the wanted hits.
 _MIN_CANDIDATES = 50
+# Candidates by the quantized vectors that the original ones rescore, for one that is wanted (`make bench-vectors`).
+_OVERSAMPLING = {"int8": 2.0, "binary": 6.0, "product": 4.0, "none": 1.0}
 
 
 PointId = int | UUID | str
@@ -43,10 +46,13 @@ ShardAnswers = Sequence[Sequence[ScoredPoint]]
 class QdrantEdgeStore:
     """Builds and opens shards under one folder (see `forebay.store.contract.VectorStore`)."""
 
-    def __init__(self, root: Path, spec: EmbeddingSpec, settings: IndexSettings) -> None:
+    def __init__(
+        self, root: Path, spec: EmbeddingSpec, settings: IndexSettings, reduction: Reduction | None = None
+    ) -> None:
         self._root = root
         self._spec = spec
         self._settings = settings
+        self._reduction = reduction
 
     def shard_folder(self, number: int, content: str) -> str:
         """Name the place of a shard: the same number and content always give the same place."""
@@ -62,7 +68,7 @@ class QdrantEdgeStore:
         """Build a shard from chunk rows with a `vector` column; see `VectorStore.build_shard`."""
         target = self._root / self.shard_folder(number, content)
         with staging_folder(target) as staging:
-            chunks = fill_shard(staging, self._root, self._spec, self._settings, batches, base)
+            chunks = fill_shard(staging, self._root, self._spec, self._settings, batches, base, self._reduction)
             # The first load writes down settings that were left open; sealed before it, no checksum would hold.
             settled = EdgeShard.load(str(staging))
             held = settled.count(CountRequest(exact=True))
@@ -87,12 +93,14 @@ class QdrantEdgeRelease:
         try:
             for ref in manifest.shards:
                 self._shards.append(EdgeShard.load(str(root / ref.path)))
+            self._reduction = _common_reduction([root / ref.path for ref in manifest.shards], manifest.index)
             parts = [DocumentFrequencies.load(root / ref.path / FREQUENCIES) for ref in manifest.shards]
         except Exception as exc:
             self.close()
             raise ReleaseError(f"release {manifest.release_id} can't be opened: {exc}") from exc
         self._frequencies = DocumentFrequencies.merge(parts)
         self._bm25 = bm25_model(manifest.index)
+        self._oversampling = _OVERSAMPLING[manifest.index.quantization]
 
     @property
     def manifest(self) -> ReleaseManifest:
@@ -126,15 +134,16 @@ class QdrantEdgeRelease:
                 f"the question's vector has shape {request.vector.shape}, the release's vectors have dimension "
                 f"{self._manifest.embedding.dim}."
             )
+        vector = request.vector if self._reduction is None else self._reduction(request.vector[None])[0]
         where = to_qdrant_filter(request.where)
         limit = _candidates(request)
         legs: dict[str, QueryRequest] = {}
         if request.mode != SearchMode.BM25:
-            legs[DENSE] = _query(Query.Nearest(request.vector.tolist(), using=DENSE), limit, where)
+            legs[DENSE] = _query(Query.Nearest(vector.tolist(), using=DENSE), limit, where, self._oversampling)
         if request.mode != SearchMode.DENSE:
             terms = self._frequencies.weigh(self._bm25.embed_query(request.text))
             if terms.indices:
-                legs[SPARSE] = _query(Query.Nearest(terms, using=SPARSE), limit, where)
+                legs[SPARSE] = _query(Query.Nearest(terms, using=SPARSE), limit, where, self._oversampling)
         return legs
 
     def _fuse(self, request: SearchRequest, legs: Mapping[str, ShardAnswers]) -> list[Hit]:
@@ -184,9 +193,19 @@ def _best(answers: ShardAnswers, limit: int) -> list[tuple[str, float, int]]:
     return sorted(found, key=lambda item: (-item[1], item[0]))[:limit]
 
 
-def _query(query: Query, limit: int, where: Filter | None) -> QueryRequest:
+def _common_reduction(folders: Sequence[Path], settings: IndexSettings) -> Reduction | None:
+    """Read the map that the shards' vectors were reduced with."""
+    if settings.reduction == "none":
+        return None
+    first, *others = (Reduction.load(folder / REDUCTION) for folder in folders)
+    if any(other.fingerprint != first.fingerprint for other in others):
+        raise ReleaseError("its shards' vectors were reduced by different projections; build the index again.")
+    return first
+
+
+def _query(query: Query, limit: int, where: Filter | None, oversampling: float) -> QueryRequest:
     params = SearchParams(
-        hnsw_ef=max(128, limit), quantization=QuantizationSearchParams(rescore=True, oversampling=2.0)
+        hnsw_ef=max(128, limit), quantization=QuantizationSearchParams(rescore=True, oversampling=oversampling)
     )
     return QueryRequest(limit=limit, query=query, filter=where, params=params)
 

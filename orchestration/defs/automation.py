@@ -5,10 +5,22 @@ import dagster as dg
 from forebay.settings import CorpusSettings
 from orchestration.resources import SHARDS
 
-__all__ = ["ALL_SHARDS", "BACKFILL_JOB", "INCREMENTAL", "INGEST_JOB", "INTERACTIVE", "JOBS", "SCHEDULES", "ingest_job"]
+__all__ = [
+    "ALL_SHARDS",
+    "BACKFILL_JOB",
+    "INCREMENTAL",
+    "INGEST_JOB",
+    "INTERACTIVE",
+    "JOBS",
+    "REEMBED_JOB",
+    "SCHEDULES",
+    "ingest_job",
+]
 
 INGEST_JOB = "ingest_job"
 """Name of the job from documents to release."""
+REEMBED_JOB = "reembed_job"
+"""Name of the job from the documents that are there to a release with another embedding model."""
 BACKFILL_JOB = "backfill_job"
 """Name of the job that makes the tables behind the documents again."""
 
@@ -34,6 +46,13 @@ ingest_job = dg.define_asset_job(
     tags={**ALL_SHARDS, **INTERACTIVE, "forebay/work": "ingest"},
 )
 
+reembed_job = dg.define_asset_job(
+    REEMBED_JOB,
+    selection=dg.AssetSelection.assets("chunks", "embeddings") | dg.AssetSelection.groups("release"),
+    description="From the documents that are there to a release with another embedding model.",
+    tags={**ALL_SHARDS, **INTERACTIVE, "forebay/work": "ingest"},
+)
+
 backfill_job = dg.define_asset_job(
     BACKFILL_JOB,
     selection=dg.AssetSelection.assets("chunks", "embeddings", "index_shards"),
@@ -48,7 +67,7 @@ quantize_generator_job = dg.define_asset_job(
     tags=INTERACTIVE,
 )
 
-JOBS = [ingest_job, backfill_job, quantize_generator_job]
+JOBS = [ingest_job, reembed_job, backfill_job, quantize_generator_job]
 
 
 @dg.schedule(job=ingest_job, cron_schedule="0 2 * * *", execution_timezone="UTC")

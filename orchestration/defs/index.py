@@ -7,6 +7,7 @@ import dagster as dg
 from forebay.settings import IndexSettings
 from orchestration.code_versions import index_version
 from orchestration.defs.embeddings import embeddings
+from orchestration.defs.projection import projection
 from orchestration.launching import JobLauncher
 from orchestration.resources import SHARDS, SINGLE_RUN, SPARK_POOL, launch_job
 from quality.suites.index import INDEX_CHECKS
@@ -15,7 +16,7 @@ __all__ = ["index_shards"]
 
 
 @dg.asset(
-    deps=[embeddings],
+    deps=[projection, embeddings],
     partitions_def=SHARDS,
     backfill_policy=SINGLE_RUN,
     code_version=index_version(IndexSettings()),

@@ -3,18 +3,15 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import semchunk
 
-from forebay.chunks import CHUNKER_VERSION, embedded_text
+from forebay.chunks import CHUNKER_VERSION, ChunkLimits, embedded_text
 from forebay.documents import content_hash
-from forebay.embedding.tokens import loaded_tokenizer
-from forebay.settings import ChunkSettings
 from spark_jobs.chunk_documents.sections import sections_of
 
-__all__ = ["Chunker", "Piece", "chunker_fingerprint", "fitted"]
+__all__ = ["Chunker", "Piece", "chunker_fingerprint"]
 
 _MIN_TEXT_TOKENS = 32
 _MAX_CONTEXT_CHARS = 200
@@ -23,21 +20,9 @@ _CACHED_COUNTS = 512
 _MAX_CHARS_PER_TOKEN = 50
 
 
-def chunker_fingerprint(settings: ChunkSettings, model_revision: str) -> str:
+def chunker_fingerprint(limits: ChunkLimits, model_revision: str) -> str:
     """Name a way of cutting; documents cut in another way are cut again."""
-    return content_hash(CHUNKER_VERSION, settings.model_dump_json(), model_revision)[:12]
-
-
-def fitted(settings: ChunkSettings, model: Path, max_input_tokens: int) -> ChunkSettings:
-    """Lower the budget of a chunk to what the model takes, where that is less.
-
-    Args:
-        settings: As configured.
-        model: The embedding model's folder.
-        max_input_tokens: Longest input of the model, special tokens included.
-    """
-    room = max_input_tokens - loaded_tokenizer(model).num_special_tokens_to_add(False)
-    return settings.model_copy(update={"max_tokens": min(settings.max_tokens, room)})
+    return content_hash(CHUNKER_VERSION, limits.model_dump_json(), model_revision)[:12]
 
 
 @dataclass(frozen=True)
@@ -56,8 +41,8 @@ class Piece:
 class Chunker:
     """Cuts documents with semchunk (sentences and clauses before words) under a token budget."""
 
-    def __init__(self, settings: ChunkSettings, count_tokens: Callable[[str], int]) -> None:
-        self._settings = settings
+    def __init__(self, limits: ChunkLimits, count_tokens: Callable[[str], int]) -> None:
+        self._limits = limits
         # Titles, headings and pieces are counted more than once.
         self._count = lru_cache(_CACHED_COUNTS)(count_tokens)
         self._by_budget: dict[int, semchunk.Chunker] = {}
@@ -67,14 +52,14 @@ class Chunker:
 
         Yields:
             Pieces in the order of the text; `text[start:end]` of the document is a piece's text, and its embedded
-            text, title and headings included, fits `ChunkSettings.max_tokens`.
+            text, title and headings included, fits `ChunkLimits.max_tokens`.
         """
-        quarter = self._settings.max_tokens // 4
+        quarter = self._limits.max_tokens // 4
         title = self._fit(title, quarter)
         for section in sections_of(text, format_name):
             heading_path = self._fit(section.heading_path, quarter)
             context = self._count(embedded_text(title, heading_path, ""))
-            budget = max(_MIN_TEXT_TOKENS, self._settings.max_tokens - context)
+            budget = max(_MIN_TEXT_TOKENS, self._limits.max_tokens - context)
             body = text[section.start : section.end]
             for start, end in self._spans(body, budget):
                 piece = body[start:end]
@@ -88,7 +73,7 @@ class Chunker:
             return [(len(body) - len(body.lstrip()), len(body.rstrip()))]
         if budget not in self._by_budget:
             self._by_budget[budget] = semchunk.chunkerify(self._count, budget, memoize=False)
-        overlap = min(self._settings.overlap_tokens, budget // 2) or None
+        overlap = min(self._limits.overlap_tokens, budget // 2) or None
         # Untyped: the result depends on the arguments in a way that semchunk annotates too widely.
         result: Any = self._by_budget[budget](body, offsets=True, overlap=overlap)
         _, offsets = result

@@ -1,11 +1,14 @@
 """Bring the chunk table up to date with the published documents, check it, publish it."""
 
 from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
+from forebay.chunks import ChunkLimits, chunk_limits
 from forebay.embedding.choice import resolve_spec
 from forebay.errors import DataError, QualityError
 from forebay.models import folder_checksum, model_folder
@@ -13,7 +16,7 @@ from forebay.settings import ChunkSettings, CorpusSettings, EmbeddingSettings, P
 from forebay.tables import Table, chunk_table, document_table, duplicate_table
 from quality.suites.chunks import CHUNK_CHECKS, CHUNK_METRICS, check_chunks
 from quality.validate import CheckOutcome
-from spark_jobs.chunk_documents.chunker import chunker_fingerprint, fitted
+from spark_jobs.chunk_documents.chunker import chunker_fingerprint
 from spark_jobs.chunk_documents.transforms import chunks_of, document_changes, searchable_documents
 from spark_jobs.lance_frames import append_lance, read_lance, read_lance_keys
 from spark_jobs.metrics import count_where, duplicate_keys
@@ -29,10 +32,11 @@ def chunk(orders: JobOrders, report: Reporter) -> None:
     """Cut the documents that are new or changed; see the module."""
     paths = PathSettings()
     spec = resolve_spec(EmbeddingSettings(), paths)
+    limits = chunk_limits(ChunkSettings(), spec.max_tokens)
+    model = model_folder(spec.model, paths.models)
     # The model counts the tokens whichever engine embeds: another engine cuts nothing again.
-    model = model_folder(EmbeddingSettings().model, paths.models)
-    settings = fitted(ChunkSettings(), model, spec.max_tokens)
-    chunker = chunker_fingerprint(settings, folder_checksum(model))
+    chunker = chunker_fingerprint(limits, folder_checksum(model))
+    cutting = _Cutting(model, limits, chunker)
     documents, duplicates = document_table(paths.tables), duplicate_table(paths.tables)
     chunks = chunk_table(paths.tables)
     version = documents.published_version()
@@ -49,7 +53,7 @@ def chunk(orders: JobOrders, report: Reporter) -> None:
     documents.clear_tags("chunked-")
     with spark_session("chunk_documents", SparkSettings(), paths) as spark:
         report.started()
-        job = _ChunkJob(spark, documents, duplicates, chunks, orders, settings, chunker)
+        job = _ChunkJob(spark, documents, duplicates, chunks, orders, cutting)
         counts, metrics = job.write(spec.max_tokens)
         report.progress(", ".join(f"{count} documents {name}" for name, count in counts.items()))
         outcomes = job.check(metrics, paths, spec.max_tokens)
@@ -63,6 +67,15 @@ def chunk(orders: JobOrders, report: Reporter) -> None:
         documents.set_tag(done, version)
 
 
+@dataclass(frozen=True)
+class _Cutting:
+    """How documents are cut."""
+
+    model: Path
+    limits: ChunkLimits
+    fingerprint: str
+
+
 class _ChunkJob:
     """One run over the published documents."""
 
@@ -73,16 +86,14 @@ class _ChunkJob:
         duplicates: Table,
         chunks: Table,
         orders: JobOrders,
-        settings: ChunkSettings,
-        chunker: str,
+        cutting: _Cutting,
     ) -> None:
         self._spark = spark
         self._documents = documents
         self._version = documents.published_version()
         self._chunks = chunks
         self._orders = orders
-        self._settings = settings
-        self._chunker = chunker
+        self._cutting = cutting
         names = ["doc_id", "canonical_id"]
         self._duplicates = read_lance(
             spark, duplicates.uri, version=duplicates.published_version(), columns=names
@@ -134,7 +145,9 @@ class _ChunkJob:
         cut = read_lance(
             self._spark, self._chunks.uri, columns=["doc_id", "doc_hash", "chunker"], where=self._orders.where
         )
-        return document_changes(self._searchable(self._read(["doc_id", "content_hash"])), cut, self._chunker)
+        return document_changes(
+            self._searchable(self._read(["doc_id", "content_hash"])), cut, self._cutting.fingerprint
+        )
 
     def _searchable(self, documents: DataFrame) -> DataFrame:
         places = read_lance(
@@ -147,9 +160,9 @@ class _ChunkJob:
         return chunks_of(
             self._searchable(rows).repartition(self._spark.sparkContext.defaultParallelism * 4),
             corpus=CorpusSettings().name,
-            model=model_folder(EmbeddingSettings().model, PathSettings().models),
-            settings=self._settings,
-            chunker=self._chunker,
+            model=self._cutting.model,
+            limits=self._cutting.limits,
+            chunker=self._cutting.fingerprint,
             run_id=self._orders.run_id,
         )
 

@@ -8,10 +8,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from forebay.chunks import CHUNKS, chunk_id, embedded_text
+from forebay.chunks import CHUNKS, ChunkLimits, chunk_id, embedded_text
 from forebay.documents import content_hash
 from forebay.embedding.tokens import TokenCounter
-from forebay.settings import ChunkSettings
 from spark_jobs.chunk_documents.chunker import Chunker
 
 __all__ = ["chunks_of", "document_changes", "searchable_documents"]
@@ -73,12 +72,12 @@ def document_changes(documents: DataFrame, chunks: DataFrame, chunker: str) -> D
 
 
 def chunks_of(
-    documents: DataFrame, *, corpus: str, model: Path, settings: ChunkSettings, chunker: str, run_id: str
+    documents: DataFrame, *, corpus: str, model: Path, limits: ChunkLimits, chunker: str, run_id: str
 ) -> DataFrame:
     """Cut documents into rows of the chunk table."""
 
     def cut(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        splitter = Chunker(settings, TokenCounter.of(model))
+        splitter = Chunker(limits, TokenCounter.of(model))
         held: list[dict[str, object]] = []
         for batch in batches:
             for document in batch.to_pylist():

@@ -7,11 +7,11 @@ from pyspark.sql import functions as F
 from forebay.candidates import Candidate
 from forebay.documents import partition_key
 from forebay.embedding.choice import resolve_spec
-from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import DataError, IndexBuildError
 from forebay.settings import EmbeddingSettings, IndexSettings, PathSettings, SparkSettings
 from forebay.store.contract import ShardBase, ShardRef
 from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.store.reduction import configured_reduction
 from forebay.tables import Table, chunk_table, document_table, embedding_table
 from quality.suites.index import check_index
 from spark_jobs.lance_frames import read_lance, read_lance_keys
@@ -24,6 +24,7 @@ from spark_jobs.load_index.transforms import (
     refs_of,
     row_hashes,
     shard_contents,
+    shard_identity,
 )
 from spark_jobs.pipes import JobOrders, Reporter, run_job
 from spark_jobs.session import spark_session
@@ -48,9 +49,18 @@ def load_index(orders: JobOrders, report: Reporter) -> None:
     if len(known) < len(versions):
         raise DataError("there are no published embeddings yet; materialize the asset `embeddings` first.")
     previous = Candidate.load(paths.shards)
-    if previous is not None and (previous.embedding, previous.index, previous.layout) != (spec, settings, LAYOUT):
+    reduction = configured_reduction(paths, spec, settings)
+    found = Candidate(
+        embedding=spec,
+        index=settings,
+        layout=LAYOUT,
+        reduction=reduction.fingerprint if reduction is not None else "",
+        shards={},
+        table_versions=known,
+    )
+    if previous is not None and not previous.is_built_like(found):
         previous = None
-    store = QdrantEdgeStore(paths.shards, spec, settings)
+    store = QdrantEdgeStore(paths.shards, spec, settings, reduction)
     expected = chunks.published_rows(orders.where)
     is_same = previous is not None and previous.table_versions == known and _are_built(store, previous)
     if previous is not None and is_same and _indexed(orders, previous.shards) == expected:
@@ -61,10 +71,9 @@ def load_index(orders: JobOrders, report: Reporter) -> None:
         with spark_session("load_index", SparkSettings(), paths) as spark:
             report.started()
             job = _IndexJob(spark, chunks, embeddings, known, orders, store, paths)
-            refs, built = job.build(spec, settings, previous, report)
+            refs, built = job.build(shard_identity(spec, settings, reduction), previous, report)
     _report(orders, report, refs, built, expected)
-    found = Candidate(embedding=spec, index=settings, layout=LAYOUT, shards=refs, table_versions=known)
-    found.save(paths.shards)
+    found.model_copy(update={"shards": refs}).save(paths.shards)
 
 
 class _IndexJob:
@@ -89,7 +98,7 @@ class _IndexJob:
         self._paths = paths
 
     def build(
-        self, spec: EmbeddingSpec, settings: IndexSettings, previous: Candidate | None, report: Reporter
+        self, identity: tuple[str, ...], previous: Candidate | None, report: Reporter
     ) -> tuple[dict[int, ShardRef], int]:
         """Build the run's shards that are missing; gives every shard of the corpus that is there, and how many are new.
 
@@ -97,7 +106,7 @@ class _IndexJob:
         be out of date.
         """
         hashes = self._hashes(self._versions["chunks"]).persist()
-        contents = shard_contents(hashes, spec, settings)
+        contents = shard_contents(hashes, identity)
         found = {number: self._store.find_shard(number, content) for number, content in contents.items()}
         refs = {number: ref for number, ref in found.items() if ref is not None}
         lacking = (contents.keys() - refs.keys()) & set(self._orders.shards)
@@ -112,7 +121,7 @@ class _IndexJob:
         if added and len(bases) == len(missing):
             texts = rows.select("text_hash").distinct()
             vectors = read_lance_keys(self._spark, self._embeddings.uri, texts, version=self._versions["embeddings"])
-        made = built_shards(rows, vectors, missing, bases, root=self._paths.shards, spec=spec, settings=settings)
+        made = built_shards(rows, vectors, missing, bases, self._store)
         return refs | {ref.number: ref for ref in refs_of(made)}, len(missing)
 
     def _hashes(self, version: int) -> DataFrame:

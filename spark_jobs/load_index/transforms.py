@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ from forebay.embedding.spec import EmbeddingSpec
 from forebay.settings import IndexSettings
 from forebay.store.contract import ShardBase, ShardRef
 from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.store.reduction import Reduction
 
 __all__ = [
     "INDEXED_COLUMNS",
@@ -27,6 +27,7 @@ __all__ = [
     "refs_of",
     "row_hashes",
     "shard_contents",
+    "shard_identity",
 ]
 
 INDEXED_COLUMNS = [
@@ -84,20 +85,23 @@ def row_hashes(keys: DataFrame) -> DataFrame:
     return keys.select("shard", "chunk_id", F.md5(F.to_json(F.struct(*KEY_COLUMNS))).alias("row_hash"))
 
 
-def shard_contents(hashes: DataFrame, spec: EmbeddingSpec, settings: IndexSettings) -> dict[int, str]:
+def shard_identity(spec: EmbeddingSpec, settings: IndexSettings, reduction: Reduction | None) -> tuple[str, ...]:
+    """Name the way of building shards."""
+    return (LAYOUT, spec.fingerprint, settings.identity, *([] if reduction is None else [reduction.fingerprint]))
+
+
+def shard_contents(hashes: DataFrame, identity: tuple[str, ...]) -> dict[int, str]:
     """Give the content hash of every shard that has chunks.
 
     A sum of row hashes, so it depends on no order (AdHash; Source: Bellare & Micciancio, EUROCRYPT 1997); 120 bits.
 
     Args:
         hashes: As `row_hashes` gives them.
-        spec: Model of the vectors.
-        settings: Settings of the shards.
+        identity: As `shard_identity` gives it.
     """
     sums = hashes.groupBy("shard").agg(
         F.count("*").alias("n"), _sum_of_hashes(1).alias("low"), _sum_of_hashes(1 + _HALF_DIGITS).alias("high")
     )
-    identity = LAYOUT, spec.fingerprint, settings.model_dump_json()
     return {
         int(row["shard"]): content_hash(*identity, str(row["n"]), str(row["low"]), str(row["high"]))
         for row in sums.collect()
@@ -134,10 +138,7 @@ def built_shards(
     embeddings: DataFrame,
     contents: dict[int, str],
     bases: dict[int, ShardBase],
-    *,
-    root: Path,
-    spec: EmbeddingSpec,
-    settings: IndexSettings,
+    store: QdrantEdgeStore,
 ) -> DataFrame:
     """Build the named shards, each in one task that streams its rows.
 
@@ -146,9 +147,7 @@ def built_shards(
         embeddings: Columns `text_hash`, `vector`.
         contents: Content hash of every shard to build.
         bases: Shards that only the difference is added to; a shard may have nothing to add.
-        root: Folder of the shards.
-        spec: Model of the vectors.
-        settings: Settings of the shards.
+        store: Builds them.
 
     Returns:
         Column `ref`: a `ShardRef` as JSON, one row per shard.
@@ -156,7 +155,6 @@ def built_shards(
     spark = rows.sparkSession
 
     def build(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        store = QdrantEdgeStore(root, spec, settings)
         for number, group in groupby(_by_shard(batches), key=lambda pair: pair[0]):
             added = (batch.filter(batch.column("chunk_id").is_valid()) for _, batch in group)
             ref = store.build_shard(number, contents[number], added, bases.get(number))

@@ -25,7 +25,8 @@ def test_assets_and_what_they_are_made_from(graph):
         "golden_questions": [],
         "chunks": ["documents"],
         "embeddings": ["chunks"],
-        "index_shards": ["embeddings"],
+        "projection": ["embeddings"],
+        "index_shards": ["embeddings", "projection"],
         "evaluation": ["golden_questions", "index_shards"],
         "release": ["evaluation"],
         "run_report": ["release"],
@@ -94,6 +95,7 @@ def test_jobs_schedules_and_sensors():
     assert {job.name for job in repository.get_all_jobs()} >= {
         "ingest_job",
         "backfill_job",
+        "reembed_job",
         "maintenance_job",
         "quantize_generator_job",
     }
@@ -106,6 +108,11 @@ def test_jobs_schedules_and_sensors():
         "abandoned_runs_sensor",
         "failed_runs_sensor",
     }
+
+
+def test_another_model_needs_no_source():
+    chosen = {key.to_user_string() for key in defs.resolve_job_def("reembed_job").asset_layer.selected_asset_keys}
+    assert chosen == {"chunks", "embeddings", "projection", "index_shards", "evaluation", "release", "run_report"}
 
 
 def test_people_go_before_the_clock_and_backfills_behind():

@@ -8,6 +8,7 @@ from forebay.errors import FilterError, IndexBuildError, ReleaseError
 from forebay.settings import IndexSettings
 from forebay.store.contract import SearchMode, SearchRequest, ShardBase
 from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.store.reduction import Reduction
 from forebay.testing import HashEmbedder
 from tests.releases import build_release, chunk_rows
 
@@ -250,3 +251,50 @@ def test_a_shard_made_from_an_earlier_one_answers_like_one_made_anew(tmp_path, e
 
 def _blocks(folder):
     return sum(path.stat().st_blocks for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("quantization", ["int8", "binary", "product", "none"])
+def test_however_vectors_are_quantized_the_originals_rank(store_type, embedder, tmp_path, quantization):
+    index = IndexSettings(quantization=quantization)
+    manifest = build_release(tmp_path, _DOCUMENTS, embedder, shards=2, index=index)
+    opened = store_type(tmp_path, manifest.embedding, manifest.index).open(manifest)
+    rows = chunk_rows(_DOCUMENTS, embedder)
+    vectors = np.array([row["vector"] for row in rows], np.float32)
+    for number in (0, 17, 59):
+        (question,) = embedder.embed_queries([rows[number]["text"]])
+        (hits,) = opened.search([SearchRequest("", question, 5, SearchMode.DENSE)])
+        assert hits[0].doc_id == rows[number]["doc_id"]
+        exact = {row["chunk_id"]: score for row, score in zip(rows, vectors @ question, strict=True)}
+        assert [hit.similarity for hit in hits] == pytest.approx([exact[hit.chunk_id] for hit in hits], abs=1e-4)
+    opened.close()
+
+
+@pytest.fixture(params=["pca", "truncate"])
+def reduced(request, embedder, tmp_path):
+    """A map to 16 dimensions, and the manifest of a release of vectors that were reduced by it."""
+    vectors = np.array([row["vector"] for row in chunk_rows(_DOCUMENTS, embedder)], np.float32)
+    is_fitted = request.param == "pca"
+    reduction = Reduction.fit(vectors, 16, len(vectors)) if is_fitted else Reduction.truncation(64, 16)
+    index = IndexSettings(reduction=request.param, dimensions=16)
+    return reduction, build_release(tmp_path, _DOCUMENTS, embedder, shards=3, index=index, reduction=reduction)
+
+
+def test_a_release_reduces_questions_as_its_vectors_were(store_type, embedder, tmp_path, reduced):
+    reduction, manifest = reduced
+    opened = store_type(tmp_path, manifest.embedding, manifest.index).open(manifest)
+    rows = chunk_rows(_DOCUMENTS, embedder)
+    vectors = reduction(np.array([row["vector"] for row in rows], np.float32))
+    question = embedder.embed_queries(["wing lift study number10"])
+    expected = np.sort(vectors @ reduction(question)[0])[::-1][:5]
+    (hits,) = opened.search([SearchRequest("", question[0], 5, SearchMode.DENSE)])
+    assert [hit.similarity for hit in hits] == pytest.approx(expected.tolist(), abs=1e-4)
+    opened.close()
+
+
+def test_shards_of_different_projections_are_no_release(store_type, embedder, tmp_path, reduced):
+    reduction, manifest = reduced
+    other = Reduction(reduction.axes[::-1].copy(), 0.0, 0)
+    mixed = build_release(tmp_path, _DOCUMENTS[:20], embedder, shards=1, index=manifest.index, reduction=other)
+    manifest = manifest.model_copy(update={"shards": (*manifest.shards[:2], *mixed.shards)})
+    with pytest.raises(ReleaseError, match="different projections"):
+        store_type(tmp_path, manifest.embedding, manifest.index).open(manifest)

@@ -171,6 +171,24 @@ def _move_source(pipeline, old, new):
         table.publish()
 
 
+def test_vectors_can_be_reduced_and_made_whole_again(ingested, copied):
+    before = copied.release
+    reduced = {"FOREBAY_INDEX_REDUCTION": "pca", "FOREBAY_INDEX_DIMENSIONS": "32"}
+    succeeded, output = copied.run(**reduced, FOREBAY_RELEASE_MARGIN="1")
+    assert succeeded, output
+    assert copied.release.index.dimensions == 32
+    assert copied.release.release_id != before.release_id
+    assert _search(copied, "boundary layer on a flat plate")
+    built = sorted(copied.paths.shards.glob("s*/*"))
+    succeeded, output = copied.run(**reduced, FOREBAY_RELEASE_MARGIN="1")
+    assert succeeded, output
+    # The projection was kept, not fitted again.
+    assert sorted(copied.paths.shards.glob("s*/*")) == built
+    succeeded, output = copied.run()
+    assert succeeded, output
+    assert copied.release.release_id == before.release_id
+
+
 def test_a_failed_check_leaves_everything_published_as_it_was(ingested, copied, tmp_path):
     before = [table.published_version() for table in _tables(copied)]
     empty = tmp_path / "empty"

@@ -9,7 +9,9 @@ from forebay.embedding.openvino_engine import exported_model
 from forebay.embedding.sentence_transformer import load_embedder
 from forebay.errors import ModelError
 from forebay.models import model_folder
+from forebay.releases import Evaluation, ReleaseManifest, ReleaseRegistry, now
 from forebay.settings import EmbeddingSettings, IndexSettings, PathSettings
+from tests.altered_model import write_shallow_model
 
 _FOLDER = model_folder(EmbeddingSettings().model, PathSettings().models)
 _FP32 = EmbeddingSettings(precision="fp32")
@@ -55,6 +57,43 @@ def test_another_models_corpus_decides_nothing(paths):
     _keep(paths, fp32.model_copy(update={"revision": "other"}))
     assert resolve_spec(_FP32, paths).revision == fp32.revision
     assert _kept(paths)
+
+
+def _release(paths, spec):
+    manifest = ReleaseManifest(
+        corpus="test",
+        embedding=spec,
+        index=IndexSettings(),
+        shards=(),
+        documents=0,
+        table_versions={},
+        evaluation=Evaluation(questions=0),
+        created_at=now(),
+    )
+    registry = ReleaseRegistry(paths.releases)
+    registry.save(manifest)
+    registry.promote(manifest.release_id, shards=paths.shards)
+
+
+def test_where_no_model_is_named_a_corpus_keeps_that_of_its_release(paths, tmp_path):
+    other = write_shallow_model(tmp_path / "shallow")
+    named = EmbeddingSettings(model=str(other), precision="fp32", engine="torch")
+    (spec,) = candidate_specs(named, other)
+    _release(paths, spec)
+    # An unfinished change to yet another model decides nothing.
+    _keep(paths, candidate_specs(_FP32, _FOLDER)[0])
+    assert resolve_spec(EmbeddingSettings(), paths) == spec
+    default = EmbeddingSettings(model=EmbeddingSettings().model, precision="fp32")
+    assert resolve_spec(default, paths) == candidate_specs(_FP32, _FOLDER)[0]
+
+
+def test_a_damaged_manifest_does_not_keep_the_pipeline_from_running(paths):
+    spec = candidate_specs(_FP32, _FOLDER)[0]
+    _release(paths, spec)
+    for path in paths.releases.glob("*.json"):
+        path.write_text("{")
+    _keep(paths, spec)
+    assert resolve_spec(_FP32, paths) == spec
 
 
 def test_what_is_named_goes_before_what_a_corpus_has(paths):

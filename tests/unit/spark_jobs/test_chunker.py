@@ -2,9 +2,8 @@ import itertools
 
 import pytest
 
-from forebay.models import model_folder
-from forebay.settings import ChunkSettings, EmbeddingSettings, PathSettings
-from spark_jobs.chunk_documents.chunker import Chunker, chunker_fingerprint, fitted
+from forebay.chunks import ChunkLimits
+from spark_jobs.chunk_documents.chunker import Chunker, chunker_fingerprint
 from spark_jobs.chunk_documents.sections import sections_of
 
 _MARKDOWN = (
@@ -41,7 +40,7 @@ def test_plain_text_is_one_section():
 @pytest.mark.parametrize("overlap", [0, 8])
 def test_chunks_fit_the_budget_and_lie_where_they_say(overlap):
     text = " ".join(f"Sentence {number} says a few words about wings." for number in range(80))
-    chunker = Chunker(ChunkSettings(max_tokens=48, overlap_tokens=overlap), _words)
+    chunker = Chunker(ChunkLimits(max_tokens=48, overlap_tokens=overlap), _words)
     pieces = list(chunker.split("A title of five words", text, "text"))
     assert len(pieces) > 10
     for piece in pieces:
@@ -53,38 +52,31 @@ def test_chunks_fit_the_budget_and_lie_where_they_say(overlap):
 
 def test_neighbours_overlap():
     text = " ".join(f"Sentence {number} is here." for number in range(60))
-    pieces = list(Chunker(ChunkSettings(max_tokens=40, overlap_tokens=10), _words).split("", text, "text"))
+    pieces = list(Chunker(ChunkLimits(max_tokens=40, overlap_tokens=10), _words).split("", text, "text"))
     assert all(later.start < earlier.end for earlier, later in itertools.pairwise(pieces))
 
 
 def test_a_text_that_fits_is_one_chunk():
-    (piece,) = Chunker(ChunkSettings(max_tokens=40, overlap_tokens=10), _words).split("T", "  Short text.  ", "text")
+    (piece,) = Chunker(ChunkLimits(max_tokens=40, overlap_tokens=10), _words).split("T", "  Short text.  ", "text")
     assert (piece.text, piece.start, piece.end) == ("Short text.", 2, 13)
 
 
 def test_a_word_without_spaces_is_cut_too():
-    chunker = Chunker(ChunkSettings(max_tokens=64, overlap_tokens=0), len)
+    chunker = Chunker(ChunkLimits(max_tokens=64, overlap_tokens=0), len)
     pieces = list(chunker.split("", "x" * 1000, "text"))
     assert all(piece.n_tokens <= 64 for piece in pieces)
     assert "".join(piece.text for piece in pieces) == "x" * 1000
 
 
 def test_a_long_title_leaves_room_for_text():
-    chunker = Chunker(ChunkSettings(max_tokens=64, overlap_tokens=0), _words)
+    chunker = Chunker(ChunkLimits(max_tokens=64, overlap_tokens=0), _words)
     (piece,) = chunker.split("word " * 500, "A short text.", "text")
     assert piece.n_tokens <= 64
     assert piece.text == "A short text."
 
 
 def test_the_fingerprint_names_settings_and_model():
-    settings = ChunkSettings()
+    settings = ChunkLimits(max_tokens=250, overlap_tokens=32)
     assert chunker_fingerprint(settings, "m") == chunker_fingerprint(settings, "m")
     assert chunker_fingerprint(settings, "m") != chunker_fingerprint(settings, "other")
-    assert chunker_fingerprint(settings, "m") != chunker_fingerprint(ChunkSettings(max_tokens=99), "m")
-
-
-@pytest.mark.parametrize(("limit", "expected"), [(256, 250), (252, 250), (251, 249), (128, 126)])
-def test_the_budget_is_never_above_what_the_model_takes_beside_its_two_special_tokens(limit, expected):
-    model = model_folder(EmbeddingSettings().model, PathSettings().models)
-    settings = fitted(ChunkSettings(overlap_tokens=8), model, limit)
-    assert settings == ChunkSettings(max_tokens=expected, overlap_tokens=8)
+    assert chunker_fingerprint(settings, "m") != chunker_fingerprint(ChunkLimits(max_tokens=99, overlap_tokens=32), "m")

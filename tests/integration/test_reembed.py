@@ -1,0 +1,144 @@
+"""Another embedding model beside the old one: cost, resumption, promotion, and the way back."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from forebay.embedding.choice import resolve_spec
+from forebay.embedding.sentence_transformer import load_embedder
+from forebay.settings import EmbeddingSettings
+from forebay.store.contract import SearchRequest
+from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.tables import embedding_table
+from tests.altered_model import write_shallow_model
+from tests.pipeline import ROOT
+
+_TIMEOUT_S = 600
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_shallow_model(tmp_path_factory.mktemp("models") / "shallow")
+
+
+def _forebay(pipeline, *arguments, **environment):
+    # One engine, so that no machine calibrates.
+    chosen = {"FOREBAY_RELEASE_MARGIN": "1", "NO_COLOR": "1", "COLUMNS": "200", **environment}
+    done = subprocess.run(
+        [sys.executable, "-m", "forebay.cli.main", *arguments],
+        cwd=ROOT,
+        env={**pipeline.environment, **chosen},
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_S,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def _reembed(pipeline, model, *options, **environment):
+    return _forebay(
+        pipeline, "reembed", "--model", str(model), "--engine", "torch", "--precision", "fp32", *options, **environment
+    )
+
+
+def _spec(pipeline, model):
+    return resolve_spec(EmbeddingSettings(model=str(model), engine="torch", precision="fp32"), pipeline.paths)
+
+
+def _best(pipeline, manifest, question):
+    embedder = load_embedder(manifest.embedding, pipeline.paths.models)
+    opened = QdrantEdgeStore(pipeline.paths.shards, manifest.embedding, manifest.index).open(manifest)
+    (hits,) = opened.search([SearchRequest(question, embedder.embed_queries([question])[0], 5)])
+    opened.close()
+    return hits[0].doc_id
+
+
+def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(ingested, copied, model):
+    def state():
+        return {path for path in copied.data.rglob("*") if "spark" not in path.parts}
+
+    before = state()
+    status, output = _reembed(copied, model, "--dry-run")
+    assert status == 0, output
+    n_texts = embedding_table(copied.paths.tables, ingested.release.embedding).published_rows()
+    assert f"about {n_texts:,} of {n_texts:,}" in output
+    assert "tokens/s, measured here" in output
+    assert "hours" in output
+    assert state() == before
+
+
+def test_a_killed_reembedding_goes_on_and_the_old_release_stays_for_the_way_back(ingested, copied, model):
+    old = ingested.release
+    vectors = embedding_table(copied.paths.tables, _spec(copied, model))
+
+    def some_are_embedded():
+        return vectors.path.exists() and vectors.published_rows() > 0
+
+    chosen = {
+        "FOREBAY_EMBEDDING_MODEL": str(model),
+        "FOREBAY_EMBEDDING_ENGINE": "torch",
+        "FOREBAY_EMBEDDING_PRECISION": "fp32",
+    }
+    assert copied.kill_when(some_are_embedded, reembed=True, **chosen) != 0
+    kept = vectors.published_rows()
+    assert kept
+    assert copied.release_id == old.release_id
+    assert _best(copied, copied.release, "what turns falling water into power") == "guide.md"
+
+    status, output = _reembed(copied, model)
+    assert status == 0, output
+    new = copied.release
+    assert new.embedding == _spec(copied, model)
+    # It takes shorter texts.
+    assert new.chunks > old.chunks
+    assert new.documents == old.documents
+    assert _best(copied, new, "what turns falling water into power") == "guide.md"
+    # The old one can still be searched, with its own model.
+    assert _best(copied, old, "what turns falling water into power") == "guide.md"
+
+    # Without a word about models, the corpus keeps its new one.
+    succeeded, output = copied.run(FOREBAY_RELEASE_MARGIN="1")
+    assert succeeded, output
+    assert copied.release_id == new.release_id
+    status, output = _reembed(copied, model)
+    assert status == 1
+    assert "nothing to do" in output
+
+    # And after the way back its old one, of which every vector is still there.
+    status, output = _forebay(copied, "release", "rollback")
+    assert status == 0, output
+    assert copied.release_id == old.release_id
+    table = embedding_table(copied.paths.tables, old.embedding)
+    version = table.published_version()
+    succeeded, output = copied.run(FOREBAY_RELEASE_MARGIN="1")
+    assert succeeded, output
+    assert copied.release_id == old.release_id
+    assert table.published_version() == version
+
+
+@pytest.mark.parametrize(
+    ("model_name", "message"),
+    [("package:no-such-model", "no packaged model is called"), ("no/such-model", "neither a folder nor in the cache")],
+)
+def test_an_unknown_model_is_one_sentence(copied, model_name, message):
+    status, output = _reembed(copied, model_name, "--dry-run", HF_HUB_OFFLINE="1")
+    assert status == 1
+    assert message in output
+    assert "Traceback" not in output
+
+
+def test_a_folder_that_is_no_model_is_one_sentence(copied, tmp_path):
+    (tmp_path / "empty").mkdir()
+    status, output = _reembed(copied, tmp_path / "empty", "--dry-run")
+    assert status == 1
+    assert "is no sentence-transformers model" in output
+    assert "Traceback" not in output
+
+
+def test_without_a_corpus_there_is_nothing_to_embed(copied, tmp_path, model):
+    status, output = _reembed(copied, model, FOREBAY_DATA=str(tmp_path / "nothing"))
+    assert status == 1
+    assert "there is no corpus yet" in output
+    assert not os.path.exists(tmp_path / "nothing" / "tables")
