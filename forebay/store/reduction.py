@@ -20,6 +20,8 @@ from forebay.settings import IndexSettings, PathSettings
 
 __all__ = ["Reduction", "configured_reduction", "fitted_file", "kept_projection"]
 
+_BLOCK_ROWS = 4096
+
 
 @dataclass(frozen=True)
 class Reduction:
@@ -54,8 +56,11 @@ class Reduction:
                 f"{n} vectors are too few to fit {dimensions} dimensions to; set FOREBAY_INDEX_DIMENSIONS to less, or "
                 "FOREBAY_INDEX_REDUCTION to none."
             )
-        wide = vectors.astype(np.float64)
-        lengths, axes = np.linalg.eigh(wide.T @ wide)
+        moments = np.zeros((dim, dim))
+        for start in range(0, n, _BLOCK_ROWS):
+            wide = vectors[start : start + _BLOCK_ROWS].astype(np.float64)
+            moments += wide.T @ wide
+        lengths, axes = np.linalg.eigh(moments)
         longest = axes[:, ::-1][:, :dimensions]
         # An axis may point either way; this way every machine gets the same.
         signs = np.sign(longest[np.abs(longest).argmax(axis=0), np.arange(dimensions)])
