@@ -42,6 +42,9 @@ class ReleaseManifest(BaseModel):
     """Model that the vectors were made with, and questions must be."""
     index: IndexSettings
     """Settings that the shards were built with."""
+    reduction: str = ""
+    """Fingerprint of the map that vectors and questions are reduced with; empty where they are whole, and in releases
+    of earlier versions of Forebay. The shards' contents decide about it, so the id needs no part of it."""
     shards: tuple[ShardRef, ...]
     """One per partition, in order; a partition without chunks has none."""
     documents: int

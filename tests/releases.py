@@ -64,6 +64,7 @@ def build_release(root, documents, embedder, *, shards=2, index=None, reduction=
         corpus="test",
         embedding=embedder.spec,
         index=index,
+        reduction="" if reduction is None else reduction.fingerprint,
         shards=tuple(refs),
         documents=len(documents),
         table_versions={},

@@ -68,6 +68,7 @@ def show(
         "chunks": f"{manifest.chunks:,}",
         "embedding": manifest.embedding.model_dump_json(),
         "index": manifest.index.model_dump_json(),
+        "reduction": manifest.reduction or "none",
         "tables": ", ".join(f"{name} version {version}" for name, version in manifest.table_versions.items()),
         "evaluation": f"{evaluation.questions} questions, nDCG@10 {_figure(evaluation.ndcg10)}, "
         f"recall@100 {_figure(evaluation.recall100)}",

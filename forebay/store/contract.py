@@ -80,7 +80,8 @@ class Hit:
     score: float
     """Fused score (hybrid) or the leg's own; higher is nearer. Comparable within one search only."""
     similarity: float | None
-    """Cosine similarity to the question, where the dense leg found the passage."""
+    """Cosine similarity to the question, where the dense leg found the passage. Where the index holds reduced vectors,
+    it is theirs: higher, the fewer dimensions are left."""
     title: str
     """Title of the document."""
     text: str

@@ -93,7 +93,7 @@ class QdrantEdgeRelease:
         try:
             for ref in manifest.shards:
                 self._shards.append(EdgeShard.load(str(root / ref.path)))
-            self._reduction = _common_reduction([root / ref.path for ref in manifest.shards], manifest.index)
+            self._reduction = _common_reduction([root / ref.path for ref in manifest.shards], manifest)
             parts = [DocumentFrequencies.load(root / ref.path / FREQUENCIES) for ref in manifest.shards]
         except Exception as exc:
             self.close()
@@ -134,11 +134,11 @@ class QdrantEdgeRelease:
                 f"the question's vector has shape {request.vector.shape}, the release's vectors have dimension "
                 f"{self._manifest.embedding.dim}."
             )
-        vector = request.vector if self._reduction is None else self._reduction(request.vector[None])[0]
         where = to_qdrant_filter(request.where)
         limit = _candidates(request)
         legs: dict[str, QueryRequest] = {}
         if request.mode != SearchMode.BM25:
+            vector = request.vector if self._reduction is None else self._reduction(request.vector[None])[0]
             legs[DENSE] = _query(Query.Nearest(vector.tolist(), using=DENSE), limit, where, self._oversampling)
         if request.mode != SearchMode.DENSE:
             terms = self._frequencies.weigh(self._bm25.embed_query(request.text))
@@ -193,13 +193,23 @@ def _best(answers: ShardAnswers, limit: int) -> list[tuple[str, float, int]]:
     return sorted(found, key=lambda item: (-item[1], item[0]))[:limit]
 
 
-def _common_reduction(folders: Sequence[Path], settings: IndexSettings) -> Reduction | None:
+def _common_reduction(folders: Sequence[Path], manifest: ReleaseManifest) -> Reduction | None:
     """Read the map that the shards' vectors were reduced with."""
-    if settings.reduction == "none":
+    if manifest.index.reduction == "none":
         return None
     first, *others = (Reduction.load(folder / REDUCTION) for folder in folders)
     if any(other.fingerprint != first.fingerprint for other in others):
         raise ReleaseError("its shards' vectors were reduced by different projections; build the index again.")
+    if manifest.reduction not in ("", first.fingerprint):
+        raise ReleaseError(
+            f"its shards hold the projection {first.fingerprint}, its manifest names {manifest.reduction}; "
+            "build the index again."
+        )
+    held, named = first.axes.shape, (manifest.embedding.dim, manifest.index.dimensions)
+    if held != named:
+        raise ReleaseError(
+            f"its projection reduces {held[0]} to {held[1]} dimensions, its manifest says {named[0]} to {named[1]}."
+        )
     return first
 
 

@@ -18,7 +18,9 @@ from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import ConfigurationError, IndexBuildError
 from forebay.settings import IndexSettings, PathSettings
 
-__all__ = ["Reduction", "configured_reduction", "fitted_file"]
+__all__ = ["Reduction", "configured_reduction", "fitted_file", "kept_projection"]
+
+_BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,11 @@ class Reduction:
                 f"{n} vectors are too few to fit {dimensions} dimensions to; set FOREBAY_INDEX_DIMENSIONS to less, or "
                 "FOREBAY_INDEX_REDUCTION to none."
             )
-        wide = vectors.astype(np.float64)
-        lengths, axes = np.linalg.eigh(wide.T @ wide)
+        moments = np.zeros((dim, dim))
+        for start in range(0, n, _BLOCK_ROWS):
+            wide = vectors[start : start + _BLOCK_ROWS].astype(np.float64)
+            moments += wide.T @ wide
+        lengths, axes = np.linalg.eigh(moments)
         longest = axes[:, ::-1][:, :dimensions]
         # An axis may point either way; this way every machine gets the same.
         signs = np.sign(longest[np.abs(longest).argmax(axis=0), np.arange(dimensions)])
@@ -81,8 +86,14 @@ class Reduction:
             (n, dimensions) unit rows.
 
         Raises:
-            IndexBuildError: nothing is left of a vector.
+            IndexBuildError: they have another dimension, or nothing is left of a vector.
         """
+        dim, dimensions = self.axes.shape
+        if vectors.shape[1] != dim:
+            raise IndexBuildError(
+                f"vectors have {vectors.shape[1]} dimensions, the projection reduces {dim} to {dimensions}; it belongs "
+                "to another model."
+            )
         reduced = vectors @ self.axes
         lengths = np.linalg.norm(reduced, axis=1, keepdims=True)
         if not lengths.all():
@@ -106,15 +117,15 @@ class Reduction:
         """Read a file.
 
         Raises:
-            IndexBuildError: it is not there or damaged.
+            IndexBuildError: it is not there, or damaged.
         """
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
                 found = cls(held["axes"], float(held["explained"]), int(held["rows"]))
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as exc:
-            raise IndexBuildError(f"{path} is not a readable projection; materialize the asset `projection`.") from exc
-        if found.axes.dtype != np.float32 or found.axes.ndim != 2:
-            raise IndexBuildError(f"{path} is not a projection; materialize the asset `projection`.")
+            raise IndexBuildError(f"{path} is not a readable projection.") from exc
+        if found.axes.dtype != np.float32 or found.axes.ndim != 2 or not np.isfinite(found.axes).all():
+            raise IndexBuildError(f"{path} is not a readable projection.")
         return found
 
 
@@ -123,18 +134,41 @@ def fitted_file(paths: PathSettings, spec: EmbeddingSpec, dimensions: int) -> Pa
     return paths.data.absolute() / "projections" / f"pca-{spec.fingerprint}-{dimensions}.npz"
 
 
+def kept_projection(paths: PathSettings, spec: EmbeddingSpec, dimensions: int) -> Reduction | None:
+    """Read the projection of a corpus; None where none has been fitted.
+
+    Raises:
+        IndexBuildError: its file is damaged, or holds another one.
+    """
+    path = fitted_file(paths, spec, dimensions)
+    if not path.exists():
+        return None
+    try:
+        found = Reduction.load(path)
+        if found.axes.shape != (spec.dim, dimensions):
+            raise IndexBuildError(f"{path} reduces {found.axes.shape[0]} dimensions to {found.axes.shape[1]}.")
+    except IndexBuildError as exc:
+        raise IndexBuildError(
+            f"{exc} Materialize the asset `projection` with `refit: true`; every shard is then built anew."
+        ) from exc
+    return found
+
+
 def configured_reduction(paths: PathSettings, spec: EmbeddingSpec, settings: IndexSettings) -> Reduction | None:
     """Give the reduction that the settings name; None where vectors stay whole.
 
     Raises:
-        IndexBuildError: its projection has not been fitted.
+        IndexBuildError: its projection has not been fitted, or is damaged.
         ConfigurationError: the vectors have no more dimensions than wanted.
     """
     if settings.reduction == "none" or settings.dimensions is None:
         return None
     if settings.reduction == "truncate":
         return Reduction.truncation(spec.dim, settings.dimensions)
-    return Reduction.load(fitted_file(paths, spec, settings.dimensions))
+    found = kept_projection(paths, spec, settings.dimensions)
+    if found is None:
+        raise IndexBuildError("the projection has not been fitted yet; materialize the asset `projection`.")
+    return found
 
 
 def _require_fewer(dimensions: int, dim: int) -> None:

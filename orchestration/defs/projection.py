@@ -8,15 +8,17 @@ from forebay.embedding.choice import resolve_spec
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import DataError
 from forebay.settings import EmbeddingSettings, IndexSettings, PathSettings
-from forebay.store.reduction import Reduction, fitted_file
+from forebay.store.reduction import Reduction, fitted_file, kept_projection
 from forebay.tables import embedding_table
 from orchestration.defs.embeddings import embeddings
 from quality.vectors import recall_at_k
 
 __all__ = ["projection"]
 
-_SAMPLE_ROWS = 100_000
+_FITTED_ROWS = 100_000
+_MEASURED_ROWS = 20_000
 _QUESTIONS = 200
+_LEAST_ROWS_PER_QUESTION = 10
 _GROWTH = 4
 _HEX_DIGITS = 8
 
@@ -36,7 +38,7 @@ class ProjectionConfig(dg.Config):
 def projection(context: dg.AssetExecutionContext, config: ProjectionConfig) -> dg.MaterializeResult:
     """Axes that the index's vectors are reduced to (`FOREBAY_INDEX_REDUCTION`).
 
-    PCA is fitted to a sample of at most 100,000 vectors and then kept, for another one means that every shard is built
+    PCA is fitted to a sample of about 100,000 vectors and then kept, for another one means that every shard is built
     anew: until the model or the dimensions change, the corpus has four times as many vectors, or `refit` is set.
     """
     paths, settings = PathSettings(), IndexSettings()
@@ -44,46 +46,61 @@ def projection(context: dg.AssetExecutionContext, config: ProjectionConfig) -> d
         return dg.MaterializeResult(metadata={"reduction": "none"})
     spec = resolve_spec(EmbeddingSettings(), paths)
     rows = embedding_table(paths.tables, spec).published_rows()
-    vectors = _sample(spec, paths, rows)
+    fitting: dict[str, float | int | bool] = {}
     if settings.reduction == "truncate":
-        found, is_new = Reduction.truncation(spec.dim, settings.dimensions), False
+        found = Reduction.truncation(spec.dim, settings.dimensions)
         context.log.warning("truncated vectors are only good where the model was trained for it; see recall_at_10.")
     else:
-        kept = fitted_file(paths, spec, settings.dimensions)
-        found = Reduction.load(kept) if kept.exists() and not config.refit else None
-        is_new = found is None or rows > _GROWTH * found.rows
-        if found is None or is_new:
-            found = Reduction.fit(vectors, settings.dimensions, rows)
-            found.save(kept)
+        kept = None if config.refit else kept_projection(paths, spec, settings.dimensions)
+        is_new = kept is None or rows > _GROWTH * kept.rows
+        found = _fit(spec, paths, rows, settings.dimensions) if kept is None or is_new else kept
+        fitting = {
+            "is_new": is_new,
+            "explained_variance": round(found.explained, 4),
+            "fitted_at_vectors": found.rows,
+            "kept_until_vectors": _GROWTH * found.rows,
+        }
+    questions, others = _sample(spec, paths, rows, _MEASURED_ROWS)
+    measured: dict[str, float] = {"recall_questions": len(questions), "recall_vectors": len(others)}
+    if len(questions):
+        recall = recall_at_k((questions, others), (found(questions), found(others)))
+        measured["recall_at_10"] = round(recall, 4)
     return dg.MaterializeResult(
         metadata={
             "reduction": settings.reduction,
             "dimensions": settings.dimensions,
             "fingerprint": found.fingerprint,
-            "is_new": is_new,
             "vectors": rows,
-            "sampled": len(vectors),
-            "recall_at_10": round(_recall(vectors, found), 4),
-            **({"explained_variance": round(found.explained, 4)} if found.rows else {}),
+            **fitting,
+            **measured,
         }
     )
 
 
-def _sample(spec: EmbeddingSpec, paths: PathSettings, rows: int) -> NDArray[np.float32]:
-    """Read the vectors whose texts have the lowest hashes: chosen at random, but always the same."""
+def _fit(spec: EmbeddingSpec, paths: PathSettings, rows: int, dimensions: int) -> Reduction:
+    _, vectors = _sample(spec, paths, rows, _FITTED_ROWS)
+    found = Reduction.fit(vectors, dimensions, rows)
+    found.save(fitted_file(paths, spec, dimensions))
+    return found
+
+
+def _sample(
+    spec: EmbeddingSpec, paths: PathSettings, rows: int, wanted: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Read about `wanted` vectors, those whose texts have the lowest hashes: chosen at random, but always the same.
+
+    Returns:
+        The first of them, to ask with, which nothing is ever fitted to, none where there are few; and the others.
+    """
     table = embedding_table(paths.tables, spec).published()
     if table is None or not rows:
         raise DataError("there are no published embeddings yet; materialize the asset `embeddings` first.")
-    share = min(1.0, _SAMPLE_ROWS / rows)
+    share = min(1.0, wanted / rows)
     highest = f"{int(share * (16**_HEX_DIGITS - 1)):0{_HEX_DIGITS}x}"
     condition = None if share == 1.0 else f"text_hash <= '{highest}'"
-    column = table.to_table(columns=["vector"], filter=condition).column("vector").combine_chunks()
-    return np.asarray(column.flatten(), np.float32).reshape(-1, spec.dim)
-
-
-def _recall(vectors: NDArray[np.float32], reduction: Reduction) -> float:
-    """Compare neighbours before and after, with some of the vectors as questions to all others."""
-    questions, others = vectors[:_QUESTIONS], vectors[_QUESTIONS:]
-    if not len(others):
-        questions, others = vectors, vectors
-    return recall_at_k((questions, others), (reduction(questions), reduction(others)))
+    # In the order of the table, a fit after a compaction would differ in its last bits.
+    found = table.to_table(columns=["text_hash", "vector"], filter=condition).sort_by("text_hash")
+    column = found.column("vector").combine_chunks()
+    vectors = np.asarray(column.flatten(), np.float32).reshape(-1, spec.dim)
+    n_questions = min(_QUESTIONS, len(vectors) // _LEAST_ROWS_PER_QUESTION)
+    return vectors[:n_questions], vectors[n_questions:]

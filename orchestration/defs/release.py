@@ -38,6 +38,7 @@ def _candidate_manifest(paths: PathSettings) -> ReleaseManifest:
         corpus=CorpusSettings().name,
         embedding=candidate.embedding,
         index=candidate.index,
+        reduction=candidate.reduction,
         shards=shards,
         documents=document_table(paths.tables).published_rows(),
         table_versions=candidate.table_versions,

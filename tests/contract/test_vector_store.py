@@ -291,6 +291,34 @@ def test_a_release_reduces_questions_as_its_vectors_were(store_type, embedder, t
     opened.close()
 
 
+def test_a_search_by_words_needs_no_vector_to_reduce(store_type, embedder, tmp_path, reduced):
+    _, manifest = reduced
+    opened = store_type(tmp_path, manifest.embedding, manifest.index).open(manifest)
+    # The retriever embeds no question that only words are asked of.
+    (hits,) = opened.search([SearchRequest("study number10", np.zeros(64, np.float32), 5, SearchMode.BM25)])
+    assert hits[0].doc_id == "d10"
+    opened.close()
+
+
+def test_a_release_knows_its_projection(store_type, embedder, tmp_path, reduced):
+    reduction, manifest = reduced
+    assert manifest.reduction == reduction.fingerprint
+    turned = Reduction(reduction.axes[::-1].copy(), reduction.explained, reduction.rows)
+    for path in tmp_path.glob("s*/*/reduction.npz"):
+        size = path.stat().st_size
+        turned.save(path)
+        assert path.stat().st_size == size
+    with pytest.raises(ReleaseError, match=f"{turned.fingerprint}.*{reduction.fingerprint}"):
+        store_type(tmp_path, manifest.embedding, manifest.index).open(manifest)
+
+
+def test_a_projection_of_other_dimensions_is_no_release(store_type, embedder, tmp_path, reduced):
+    _, manifest = reduced
+    index = manifest.index.model_copy(update={"dimensions": 12})
+    with pytest.raises(ReleaseError, match=r"64 to 16 dimensions.*64 to 12"):
+        store_type(tmp_path, manifest.embedding, index).open(manifest.model_copy(update={"index": index}))
+
+
 def test_shards_of_different_projections_are_no_release(store_type, embedder, tmp_path, reduced):
     reduction, manifest = reduced
     other = Reduction(reduction.axes[::-1].copy(), 0.0, 0)

@@ -10,8 +10,9 @@ import pytest
 from forebay.candidates import Candidate
 from forebay.embedding.choice import resolve_spec
 from forebay.embedding.sentence_transformer import load_embedder
+from forebay.releases import ReleaseRegistry
 from forebay.settings import EmbeddingSettings
-from forebay.store.contract import SearchRequest
+from forebay.store.contract import SearchMode, SearchRequest
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.tables import (
     chunk_table,
@@ -176,9 +177,13 @@ def test_vectors_can_be_reduced_and_made_whole_again(ingested, copied):
     reduced = {"FOREBAY_INDEX_REDUCTION": "pca", "FOREBAY_INDEX_DIMENSIONS": "32"}
     succeeded, output = copied.run(**reduced, FOREBAY_RELEASE_MARGIN="1")
     assert succeeded, output
-    assert copied.release.index.dimensions == 32
-    assert copied.release.release_id != before.release_id
-    assert _search(copied, "boundary layer on a flat plate")
+    first = copied.release
+    assert first.index.dimensions == 32
+    assert first.release_id != before.release_id
+    assert first.reduction == Candidate.load(copied.paths.shards).reduction != ""
+    for mode in SearchMode:
+        best = _search(copied, "how does a turbine turn falling water into power", mode=mode)[0]
+        assert best.doc_id == "guide.md"
     built = sorted(copied.paths.shards.glob("s*/*"))
     succeeded, output = copied.run(**reduced, FOREBAY_RELEASE_MARGIN="1")
     assert succeeded, output
@@ -187,6 +192,12 @@ def test_vectors_can_be_reduced_and_made_whole_again(ingested, copied):
     succeeded, output = copied.run()
     assert succeeded, output
     assert copied.release.release_id == before.release_id
+    assert copied.release.reduction == ""
+    # The way back needs no kept projection: the release's shards hold theirs.
+    shutil.rmtree(copied.data / "projections")
+    ReleaseRegistry(copied.paths.releases).rollback(shards=copied.paths.shards)
+    assert copied.release == first
+    assert _search(copied, "how does a turbine turn falling water into power")[0].doc_id == "guide.md"
 
 
 def test_a_failed_check_leaves_everything_published_as_it_was(ingested, copied, tmp_path):

@@ -67,6 +67,7 @@ def test_show_tells_what_a_release_was_made_of(data: DataFolder) -> None:
     manifest = data.release("aa", 0.41, day=1)
     result = runner.invoke(app, ["release", "show", manifest.release_id])
     assert "documents version 3" in result.stdout
+    assert ["reduction", "none"] in [line.split() for line in result.stdout.splitlines()]
     assert "s000/aa" in result.stdout
 
 

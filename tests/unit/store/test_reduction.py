@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from forebay.errors import ConfigurationError, IndexBuildError
 from forebay.settings import IndexSettings, PathSettings
-from forebay.store.reduction import Reduction, configured_reduction, fitted_file
+from forebay.store.reduction import Reduction, configured_reduction, fitted_file, kept_projection
 from forebay.testing import HashEmbedder
 from quality.vectors import nearest, recall_at_k
 
@@ -87,20 +87,38 @@ def test_a_file_gives_back_what_was_saved(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["pca.npz"]
 
 
-@pytest.mark.parametrize("damage", [None, b"", b"not a projection", "cut", "pickle"])
+def _a_bit_flipped(data):
+    return bytes([*data[:400], data[400] ^ 1, *data[401:]])
+
+
+def _with_axes(axes):
+    return lambda path: np.savez(path, axes=axes, explained=1.0, rows=1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda path: path.unlink(), id="gone"),
+        pytest.param(lambda path: path.write_bytes(b""), id="empty"),
+        pytest.param(lambda path: path.write_bytes(b"not a projection"), id="text"),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:200]), id="cut"),
+        pytest.param(lambda path: path.write_bytes(_a_bit_flipped(path.read_bytes())), id="bit"),
+        pytest.param(_with_axes(np.array([{}], dtype=object)), id="pickle"),
+        pytest.param(_with_axes(np.eye(_DIM, 8)), id="fp64"),
+        pytest.param(_with_axes(np.full((_DIM, 8), np.nan, np.float32)), id="nan"),
+    ],
+)
 def test_a_damaged_file_is_a_named_error(tmp_path, damage):
     path = tmp_path / "pca.npz"
     Reduction.fit(_units(100), 8, 100).save(path)
-    if damage == "cut":
-        path.write_bytes(path.read_bytes()[:200])
-    elif damage == "pickle":
-        np.savez(path, axes=np.array([{}], dtype=object), explained=1.0, rows=1)
-    elif damage is None:
-        path.unlink()
-    else:
-        path.write_bytes(damage)
-    with pytest.raises(IndexBuildError, match="materialize the asset `projection`"):
+    damage(path)
+    with pytest.raises(IndexBuildError, match=r"pca\.npz is not a readable projection"):
         Reduction.load(path)
+
+
+def test_vectors_of_another_model_are_a_named_error():
+    with pytest.raises(IndexBuildError, match="vectors have 10 dimensions, the projection reduces 24"):
+        Reduction.truncation(_DIM, 8)(np.ones((2, 10), np.float32))
 
 
 def test_settings_say_which_reduction(tmp_path):
@@ -109,11 +127,29 @@ def test_settings_say_which_reduction(tmp_path):
     cut = configured_reduction(paths, spec, IndexSettings(reduction="truncate", dimensions=16))
     assert cut.axes.shape == (64, 16)
     wanted = IndexSettings(reduction="pca", dimensions=8)
-    with pytest.raises(IndexBuildError, match="materialize"):
+    with pytest.raises(IndexBuildError, match="not been fitted yet; materialize the asset `projection`"):
         configured_reduction(paths, spec, wanted)
-    fitted = Reduction.fit(_units(100), 8, 100)
+    fitted = Reduction.fit(_spread(spec.dim), 8, 100)
     fitted.save(fitted_file(paths, spec, 8))
     assert configured_reduction(paths, spec, wanted).fingerprint == fitted.fingerprint
+
+
+@pytest.mark.parametrize("found", [b"", (64, 9), (_DIM, 8)], ids=str)
+def test_a_kept_projection_that_is_of_no_use_says_how_to_replace_it(tmp_path, found):
+    paths, spec = PathSettings(data=tmp_path), HashEmbedder().spec
+    path = fitted_file(paths, spec, 8)
+    if isinstance(found, bytes):
+        path.parent.mkdir()
+        path.write_bytes(found)
+    else:
+        Reduction.fit(_spread(found[0]), found[1], 100).save(path)
+    with pytest.raises(IndexBuildError, match="Materialize the asset `projection` with `refit: true`"):
+        kept_projection(paths, spec, 8)
+
+
+def _spread(dim):
+    vectors = np.random.default_rng(4).standard_normal((100, dim))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.mark.parametrize("settings", [{"reduction": "pca"}, {"dimensions": 64}])
