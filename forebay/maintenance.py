@@ -128,5 +128,10 @@ def _unused_embeddings(
     return [
         path
         for path in folder.glob("embeddings-*.lance")
-        if path.stem.partition("-")[2] not in used and path.stat().st_mtime < oldest
+        if path.stem.partition("-")[2] not in used and _last_change(path) < oldest
     ]
+
+
+def _last_change(folder: Path) -> float:
+    """Give the time of the last change of anything in a folder, whose own time says nothing of what lies deeper."""
+    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))

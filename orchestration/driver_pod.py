@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from forebay.errors import ConfigurationError
-from forebay.settings import LaunchSettings, SparkSettings
+from forebay.settings import EmbeddingSettings, LaunchSettings, SparkSettings
 
 __all__ = ["driver_pod_meta", "driver_pod_spec", "executor_template", "spark_conf"]
 
@@ -19,11 +19,14 @@ _API_SERVER = "k8s://https://kubernetes.default.svc"
 _TEMPLATE_ANNOTATION = "forebay/executor-template"
 _TEMPLATE_FOLDER = "/etc/forebay"
 _DRIVER_PORT, _BLOCK_PORT = 7078, 7079
+_MODEL_FIELDS = {"model", "engine", "precision"}
 _LABELS = {"app.kubernetes.io/name": "forebay", "app.kubernetes.io/part-of": "forebay"}
 
 
-def driver_pod_spec(settings: LaunchSettings, spark: SparkSettings) -> dict[str, Any]:
+def driver_pod_spec(settings: LaunchSettings, spark: SparkSettings, embedding: EmbeddingSettings) -> dict[str, Any]:
     """Build the pod's `spec`, in Kubernetes' own words.
+
+    What names the model goes with it, for `forebay reembed` is told another one than the ConfigMap says.
 
     Raises:
         ConfigurationError: no image is set, or none that always means the same.
@@ -32,7 +35,7 @@ def driver_pod_spec(settings: LaunchSettings, spark: SparkSettings) -> dict[str,
     container = {
         "name": "driver",
         "image": _image(settings),
-        "env": _driver_environment(settings, spark),
+        "env": _driver_environment(settings, spark, embedding),
         "envFrom": _environment(settings),
         "resources": {"requests": resources, "limits": resources},
         "securityContext": _container_security(),
@@ -117,8 +120,11 @@ def _image(settings: LaunchSettings) -> str:
     return settings.image
 
 
-def _driver_environment(settings: LaunchSettings, spark: SparkSettings) -> list[dict[str, Any]]:
+def _driver_environment(
+    settings: LaunchSettings, spark: SparkSettings, embedding: EmbeddingSettings
+) -> list[dict[str, Any]]:
     conf = json.dumps({**spark_conf(settings), **spark.conf})
+    named = embedding.model_dump(include=_MODEL_FIELDS, exclude_unset=True)
     # In this order: Kubernetes expands only variables that stand before.
     return [
         {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
@@ -126,6 +132,7 @@ def _driver_environment(settings: LaunchSettings, spark: SparkSettings) -> list[
         {"name": "FOREBAY_SPARK_MASTER", "value": _API_SERVER},
         {"name": "FOREBAY_SPARK_DRIVER_MEMORY", "value": spark.driver_memory},
         {"name": "FOREBAY_SPARK_CONF", "value": conf},
+        *({"name": f"FOREBAY_EMBEDDING_{field.upper()}", "value": value} for field, value in named.items()),
     ]
 
 

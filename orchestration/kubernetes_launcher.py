@@ -9,7 +9,7 @@ from dagster_k8s import PipesK8sClient
 from dagster_k8s.pipes import PipesK8sPodLogsMessageReader
 
 from forebay.data_lock import locked_command
-from forebay.settings import LaunchSettings, SparkSettings
+from forebay.settings import EmbeddingSettings, LaunchSettings, SparkSettings
 from orchestration.driver_pod import driver_pod_meta, driver_pod_spec
 from orchestration.launching import JobReports, job_failures
 
@@ -34,9 +34,9 @@ class _PodLogReader(PipesK8sPodLogsMessageReader):
 class KubernetesLauncher:
     """Starts the jobs as pods, with the settings that Dagster itself was started with."""
 
-    def __init__(self, settings: LaunchSettings, spark: SparkSettings) -> None:
+    def __init__(self, settings: LaunchSettings, spark: SparkSettings, embedding: EmbeddingSettings) -> None:
         self._settings = settings
-        self._spec = driver_pod_spec(settings, spark)
+        self._spec = driver_pod_spec(settings, spark, embedding)
         self._meta = driver_pod_meta(settings)
 
     def run(

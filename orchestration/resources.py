@@ -8,7 +8,7 @@ import dagster as dg
 
 from forebay.data_lock import is_locked
 from forebay.documents import partition_keys
-from forebay.settings import CorpusSettings, LaunchSettings, PathSettings, SparkSettings
+from forebay.settings import CorpusSettings, EmbeddingSettings, LaunchSettings, PathSettings, SparkSettings
 from orchestration.abandoned_runs import WORKER_TAG, this_worker
 from orchestration.launching import JobFailedError, JobLauncher, SubprocessLauncher
 
@@ -55,7 +55,7 @@ def job_launcher(settings: LaunchSettings) -> JobLauncher:
         # It takes a second to import, and most people never need it.
         from orchestration.kubernetes_launcher import KubernetesLauncher
 
-        return KubernetesLauncher(settings, SparkSettings())
+        return KubernetesLauncher(settings, SparkSettings(), EmbeddingSettings())
     return SubprocessLauncher()
 
 

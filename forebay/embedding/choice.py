@@ -95,11 +95,19 @@ def resolve_spec(settings: EmbeddingSettings, paths: PathSettings) -> EmbeddingS
     if settings.engine == "static":
         return static_spec(settings, paths.models)
     folder = model_folder(settings.model, paths.models)
+    known = (spec for spec in corpus_specs(paths) if _is_meant(spec, settings, folder))
+    if (kept := next(known, None)) is not None:
+        return kept
     candidates = candidate_specs(settings, folder)
-    if len(candidates) == 1:
-        return candidates[0]
-    known = (spec for spec in corpus_specs(paths) if spec in candidates)
-    return next(known, None) or _calibrated(candidates, folder, paths)
+    return candidates[0] if len(candidates) == 1 else _calibrated(candidates, folder, paths)
+
+
+def _is_meant(made: EmbeddingSpec, settings: EmbeddingSettings, folder: Path) -> bool:
+    """Say whether vectors were made as configured, be it in a way that `auto` would not choose on this machine."""
+    if settings.engine not in ("auto", made.engine) or settings.precision not in ("auto", made.precision):
+        return False
+    named = settings.model_copy(update={"engine": made.engine, "precision": made.precision})
+    return made in candidate_specs(named, folder)
 
 
 def settings_of_corpus(settings: EmbeddingSettings, paths: PathSettings) -> EmbeddingSettings:

@@ -1,13 +1,15 @@
 """sentence-transformers models behind the `Embedder` contract: tokenize, batch, run on an engine, normalise."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from tokenizers import Encoding, Tokenizer
 
 from forebay.embedding.batching import token_budget_batches
@@ -114,16 +116,18 @@ def engine_of(spec: EmbeddingSpec, folder: Path, models: Path, *, threads: int |
         threads: Threads that compute; all cores if None.
 
     Raises:
-        ModelError: the engine isn't known or not installed, or doesn't compute in this precision.
+        ModelError: the engine isn't known or not installed, or doesn't compute in this precision, or the model's files
+            are missing or damaged.
     """
     match spec.engine, spec.precision:
         case "torch", "fp32" | "fp16" | "bf16" as precision:
-            return TorchEngine(folder, precision, threads=threads)
+            with _readable(folder):
+                return TorchEngine(folder, precision, threads=threads)
         case "openvino", "fp32" | "bf16" | "int8" as precision:
             try:
-                return OpenVinoEngine(
-                    exported_model(folder, spec.revision, models / "exports"), precision, threads=threads
-                )
+                with _readable(folder):
+                    graph = exported_model(folder, spec.revision, models / "exports")
+                return OpenVinoEngine(graph, precision, threads=threads)
             except ModuleNotFoundError as exc:
                 raise ModelError("the engine 'openvino' is not installed; install the extra `embedding-cpu`.") from exc
         case "static", "fp32":
@@ -133,6 +137,17 @@ def engine_of(spec: EmbeddingSpec, folder: Path, models: Path, *, threads: int |
                 f"the engine {spec.engine!r} doesn't compute in {spec.precision!r}; there are: torch with fp32, "
                 "fp16 or bf16, openvino with fp32, bf16 or int8, static with fp32."
             )
+
+
+@contextmanager
+def _readable(folder: Path) -> Generator[None]:
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as exc:
+        raise ModelError(
+            f"the model in {folder} can't be loaded ({exc}). Check that its files are whole, and of a kind that "
+            "sentence-transformers reads."
+        ) from exc
 
 
 @lru_cache(maxsize=2)

@@ -105,7 +105,15 @@ def test_embeddings_of_a_model_that_nothing_uses_go_once_they_are_old(paths):
     unused.mkdir(parents=True)
     maintain(paths, MaintenanceSettings(retention_days=1))
     assert unused.exists()
+    # Embedding that takes longer than the retention: the table is old, what was committed last isn't.
     week_ago = time.time() - 7 * 86400
-    os.utime(unused, (week_ago, week_ago))
+    (unused / "data").mkdir()
+    fresh = unused / "data" / "fresh.lance"
+    fresh.touch()
+    for folder in (unused, unused / "data"):
+        os.utime(folder, (week_ago, week_ago))
+    maintain(paths, MaintenanceSettings(retention_days=1))
+    assert fresh.exists()
+    os.utime(fresh, (week_ago, week_ago))
     maintain(paths, MaintenanceSettings(retention_days=1))
     assert not unused.exists()

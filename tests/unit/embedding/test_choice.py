@@ -52,6 +52,16 @@ def test_a_corpus_keeps_the_engine_that_it_was_embedded_with(paths, number):
     assert not _kept(paths)
 
 
+def test_a_corpus_keeps_what_auto_would_not_choose_here(paths):
+    """As after a re-embedding whose engine was named, or one on a GPU."""
+    spec = candidate_specs(_FP32, _FOLDER)[0].model_copy(update={"precision": "fp16"})
+    assert spec not in candidate_specs(EmbeddingSettings(), _FOLDER)
+    _keep(paths, spec)
+    assert resolve_spec(EmbeddingSettings(), paths) == spec
+    assert not _kept(paths)
+    assert resolve_spec(EmbeddingSettings(engine="torch", precision="fp32"), paths).precision == "fp32"
+
+
 def test_another_models_corpus_decides_nothing(paths):
     fp32, *_ = candidate_specs(_FP32, _FOLDER)
     _keep(paths, fp32.model_copy(update={"revision": "other"}))
@@ -137,6 +147,19 @@ def test_an_engine_that_lacks_the_precision_is_an_error(tmp_path):
     torch, _ = candidate_specs(_FP32, _FOLDER)
     with pytest.raises(ModelError, match=r"'torch' doesn't compute in 'int8'"):
         load_embedder(torch.model_copy(update={"precision": "int8"}), tmp_path)
+
+
+@pytest.mark.parametrize(("engine", "precision"), [("torch", "fp32"), ("openvino", "fp32"), ("auto", "auto")])
+@pytest.mark.parametrize("weights", [None, b"x" * 100])
+def test_a_model_whose_weights_are_missing_or_damaged_is_one_sentence(paths, tmp_path, weights, engine, precision):
+    folder = tmp_path / "damaged"
+    shutil.copytree(_FOLDER, folder)
+    (folder / "model.safetensors").unlink()
+    if weights is not None:
+        (folder / "model.safetensors").write_bytes(weights)
+    settings = EmbeddingSettings(model=str(folder), engine=engine, precision=precision)
+    with pytest.raises(ModelError, match=r"the model in .* can't be loaded"):
+        load_embedder(resolve_spec(settings, paths), paths.models)
 
 
 def test_an_export_is_made_once_and_leaves_nothing_beside_it(tmp_path):

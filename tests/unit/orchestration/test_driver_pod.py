@@ -5,7 +5,7 @@ from dagster_k8s.pipes import build_pod_body
 from kubernetes.client import ApiClient
 
 from forebay.errors import ConfigurationError
-from forebay.settings import LaunchSettings, SparkSettings
+from forebay.settings import EmbeddingSettings, LaunchSettings, SparkSettings
 from orchestration.driver_pod import driver_pod_meta, driver_pod_spec, executor_template, spark_conf
 from orchestration.kubernetes_launcher import KubernetesLauncher
 from orchestration.launching import SubprocessLauncher
@@ -22,6 +22,7 @@ SETTINGS = LaunchSettings(
     max_executors=5,
     pod_wait_timeout_s=600,
 )
+EMBEDDING = EmbeddingSettings(model="/data/models/other", precision="fp32", commit_rows=7)
 SPARK = SparkSettings(driver_memory="3g", conf={"spark.sql.shuffle.partitions": "64"})
 
 
@@ -34,7 +35,7 @@ def pod():
         command=["python", "-m", "spark_jobs.embed_chunks.main"],
         env_vars={"DAGSTER_PIPES_CONTEXT": "c", "DAGSTER_PIPES_MESSAGES": "m"},
         base_pod_meta=driver_pod_meta(SETTINGS),
-        base_pod_spec=driver_pod_spec(SETTINGS, SPARK),
+        base_pod_spec=driver_pod_spec(SETTINGS, SPARK, EMBEDDING),
     )
     return ApiClient().sanitize_for_serialization(body)
 
@@ -72,6 +73,14 @@ def test_spark_gets_its_settings_through_the_environment(pod, monkeypatch):
     assert spark.conf["spark.driver.host"] == spark.conf["spark.driver.bindAddress"] == "10.1.2.3"
     assert spark.conf["spark.kubernetes.driver.pod.name"] == "dagster-1"
     assert spark.conf["spark.sql.shuffle.partitions"] == "64"
+
+
+def test_the_model_that_somebody_named_goes_with_the_pod(pod):
+    environment = {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0]["env"]}
+    assert {name: value for name, value in environment.items() if name.startswith("FOREBAY_EMBEDDING_")} == {
+        "FOREBAY_EMBEDDING_MODEL": "/data/models/other",
+        "FOREBAY_EMBEDDING_PRECISION": "fp32",
+    }
 
 
 def test_executors_are_pods_of_the_same_image_that_come_and_go():
@@ -135,7 +144,7 @@ def test_labels_are_ours_and_the_settings(pod):
 
 
 def test_a_pod_does_not_change_the_next_one():
-    spec = driver_pod_spec(SETTINGS, SPARK)
+    spec = driver_pod_spec(SETTINGS, SPARK, EMBEDDING)
     before = json.dumps(spec)
     build_pod_body("a", None, ["x"], {"NEW": "1"}, driver_pod_meta(SETTINGS), spec)
     assert json.dumps(spec) == before
