@@ -1,0 +1,77 @@
+"""Shards large enough that Qdrant quantizes them: it leaves the vectors of a segment whole up to 10 MB."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from forebay.releases import Evaluation, ReleaseManifest
+from forebay.settings import IndexSettings
+from forebay.store.contract import SearchMode, SearchRequest
+from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.testing import HashEmbedder
+from tests.releases import chunk_rows
+
+_DIM = 1024
+_ROWS = 2_600
+_QUESTIONS = 40
+
+
+def _near_centres(random, centres, n):
+    vectors = centres[random.integers(0, len(centres), n)] + 0.6 * random.standard_normal((n, _DIM)) / np.sqrt(_DIM)
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    """Unit vectors around 20 centres, and questions around the same ones."""
+    random = np.random.default_rng(7)
+    centres = random.standard_normal((20, _DIM)) / np.sqrt(_DIM)
+    return _near_centres(random, centres, _ROWS), _near_centres(random, centres, _QUESTIONS)
+
+
+@pytest.fixture(scope="module")
+def rows(vectors):
+    documents = [(f"d{number}", f"title {number}", f"text {number}", {}) for number in range(_ROWS)]
+    return [
+        {**row, "vector": vector}
+        for row, vector in zip(chunk_rows(documents, HashEmbedder(8)), vectors[0].tolist(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("quantization", "first_pass_bytes"),
+    [("int8", _DIM + 4), ("binary", _DIM / 8), ("product", _DIM / 4), ("none", 0)],
+)
+def test_each_quantization_is_as_small_as_it_says_and_ranks_by_the_originals(
+    tmp_path, vectors, rows, quantization, first_pass_bytes
+):
+    index = IndexSettings(quantization=quantization)
+    spec = HashEmbedder(_DIM).spec
+    store = QdrantEdgeStore(tmp_path, spec, index)
+    ref = store.build_shard(0, quantization, [pa.RecordBatch.from_pylist(rows)])
+    quantized = [path.stat().st_size for path in (tmp_path / ref.path).rglob("quantized.data")]
+    assert sum(quantized) == first_pass_bytes * _ROWS
+    manifest = ReleaseManifest(
+        corpus="test",
+        embedding=spec,
+        index=index,
+        shards=(ref,),
+        documents=_ROWS,
+        table_versions={},
+        evaluation=Evaluation(questions=0),
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    release = store.open(manifest)
+    others, questions = vectors
+    answers = release.search([SearchRequest("", question, 10, SearchMode.DENSE) for question in questions])
+    release.close()
+    exact = questions @ others.T
+    true = [{f"d{row}" for row in best} for best in np.argsort(-exact)[:, :10]]
+    found = [{hit.doc_id for hit in hits} for hits in answers]
+    assert np.mean([len(a & b) / 10 for a, b in zip(true, found, strict=True)]) >= 0.95
+    for scores, hits in zip(exact, answers, strict=True):
+        assert [hit.similarity for hit in hits] == pytest.approx(
+            [scores[int(hit.doc_id[1:])] for hit in hits], abs=1e-4
+        )
