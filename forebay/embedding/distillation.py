@@ -15,7 +15,7 @@ from pathlib import Path
 
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import ModelError
-from forebay.models import folder_checksum, model_folder
+from forebay.models import folder_checksum, made_once, model_folder
 from forebay.settings import EmbeddingSettings
 
 __all__ = ["distilled_model", "static_spec"]
@@ -67,9 +67,7 @@ def _distill_aside(folder: Path, target: Path) -> None:
     """Distil in a process of its own: its libraries go with it, and Spark's workers never hold them."""
     if any(importlib.util.find_spec(name) is None for name in ("model2vec", "skeletoken")):
         raise ModelError("the engine 'static' needs model2vec; install the extra `embedding-static`.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    try:
+    with made_once(target) as staging:
         command = [sys.executable, "-m", "forebay.embedding.distillation", str(folder), str(staging)]
         # A progress bar and a look at the hub are the library's habit.
         quiet = {**os.environ, "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1"}
@@ -77,13 +75,6 @@ def _distill_aside(folder: Path, target: Path) -> None:
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["it was killed; is there enough memory (2 GB)?"])[-1]
             raise ModelError(f"the model {folder} could not be distilled into a static one: {last}")
-        os.replace(staging, target)
-    except OSError:
-        # Another process was first; its table is as good.
-        if not target.exists():
-            raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _distill(folder: Path, target: Path) -> None:
@@ -106,9 +97,6 @@ def _distill(folder: Path, target: Path) -> None:
         for name in _KEPT:
             shutil.copyfile(Path(written) / name, target / name)
     (target / "config.json").write_text(json.dumps({"dim": model.dim}), "utf-8")
-    for path in target.iterdir():
-        path.chmod(0o644)
-    target.chmod(0o755)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,6 @@ int8 means: weights in 8 bits with one scale for 64 of them, activations quantiz
 for 64 numbers of a token. So no text and no token changes the rounding of another.
 """
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forebay.embedding.engine import TokenBatch
+from forebay.models import made_once
 
 __all__ = ["OpenVinoEngine", "exported_model"]
 
@@ -62,26 +60,13 @@ def exported_model(folder: Path, revision: str, exports: Path) -> Path:
         revision: Hash of its files; names the export.
         exports: Where exports are kept.
     """
-    target = exports / f"openvino-{revision[:16]}"
-    if not target.exists():
-        _export(folder, target)
-    return target / "model.xml"
-
-
-def _export(folder: Path, target: Path) -> None:
     import openvino as ov
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    try:
-        ov.save_model(_converted(folder), staging / "model.xml", compress_to_fp16=False)
-        os.replace(staging, target)
-    except OSError:
-        # Another process was first; its export is as good.
-        if not target.exists():
-            raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    target = exports / f"openvino-{revision[:16]}"
+    if not target.exists():
+        with made_once(target) as staging:
+            ov.save_model(_converted(folder), staging / "model.xml", compress_to_fp16=False)
+    return target / "model.xml"
 
 
 def _converted(folder: Path) -> Any:
