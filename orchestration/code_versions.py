@@ -8,6 +8,7 @@ from pathlib import Path
 
 from forebay.chunks import CHUNKER_VERSION
 from forebay.documents import PARSER_VERSION, content_hash
+from forebay.embedding.choice import settings_of_corpus
 from forebay.models import PACKAGED_MODELS
 from forebay.settings import (
     ChunkSettings,
@@ -50,12 +51,12 @@ def index_version(index: IndexSettings) -> str:
 
 
 def model_identity(settings: EmbeddingSettings, paths: PathSettings) -> str:
-    """Name the configured model's files without reading their contents.
+    """Name the files of the configured model, or of the corpus's own, without reading their contents.
 
     A packaged model is named by its pinned checksums, a local folder by its files' sizes and times, and a model of
     the hub by the revision that the cache holds.
     """
-    name = settings.model
+    name = settings_of_corpus(settings, paths).model
     if name.startswith("package:"):
         return repr(PACKAGED_MODELS.get(name.removeprefix("package:"), name))
     folder = Path(name)

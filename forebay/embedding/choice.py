@@ -111,11 +111,19 @@ def _is_meant(made: EmbeddingSpec, settings: EmbeddingSettings, folder: Path) ->
 
 
 def settings_of_corpus(settings: EmbeddingSettings, paths: PathSettings) -> EmbeddingSettings:
-    """Give the settings with the corpus's own model, where none is named: a re-embedded corpus keeps its new one."""
-    made = corpus_specs(paths)
-    if "model" in settings.model_fields_set or not made:
+    """Give the settings with the corpus's own model where none is named, and with `static` where no engine is.
+
+    So a re-embedded corpus keeps its new model. Other engines than `static` need no name: they are chosen among.
+    """
+    made = next(iter(corpus_specs(paths)), None)
+    if made is None:
         return settings
-    return settings.model_copy(update={"model": made[0].model})
+    named = settings.model_fields_set
+    if "model" not in named:
+        settings = settings.model_copy(update={"model": made.model})
+    if "engine" not in named and (made.model, made.engine) == (settings.model, "static"):
+        settings = settings.model_copy(update={"engine": "static"})
+    return settings
 
 
 def corpus_specs(paths: PathSettings) -> list[EmbeddingSpec]:

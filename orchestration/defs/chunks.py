@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from forebay.embedding.choice import settings_of_corpus
 from forebay.settings import ChunkSettings, CorpusSettings, EmbeddingSettings, PathSettings
 from orchestration.code_versions import chunks_version, model_identity
 from orchestration.defs.documents import documents
@@ -15,18 +14,11 @@ from quality.suites.chunks import CHUNK_CHECKS
 __all__ = ["chunks"]
 
 
-_MODEL = model_identity(settings_of_corpus(EmbeddingSettings(), PathSettings()), PathSettings())
-
-
 @dg.asset(
     deps=[documents],
     partitions_def=SHARDS,
     backfill_policy=SINGLE_RUN,
-    code_version=chunks_version(
-        CorpusSettings(),
-        ChunkSettings(),
-        _MODEL,
-    ),
+    code_version=chunks_version(CorpusSettings(), ChunkSettings(), model_identity(EmbeddingSettings(), PathSettings())),
     pool=SPARK_POOL,
     kinds={"spark", "lance"},
     group_name="corpus",

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from forebay.embedding.choice import settings_of_corpus
 from forebay.settings import EmbeddingSettings, PathSettings
 from orchestration.code_versions import embeddings_version, model_identity
 from orchestration.defs.chunks import chunks
@@ -15,14 +14,11 @@ from quality.suites.embeddings import EMBEDDING_CHECKS
 __all__ = ["embeddings"]
 
 
-_MODEL = model_identity(settings_of_corpus(EmbeddingSettings(), PathSettings()), PathSettings())
-
-
 @dg.asset(
     deps=[chunks],
     partitions_def=SHARDS,
     backfill_policy=SINGLE_RUN,
-    code_version=embeddings_version(EmbeddingSettings(), _MODEL),
+    code_version=embeddings_version(EmbeddingSettings(), model_identity(EmbeddingSettings(), PathSettings())),
     pool=SPARK_POOL,
     kinds={"spark", "lance", "torch"},
     group_name="corpus",

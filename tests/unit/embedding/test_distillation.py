@@ -43,7 +43,7 @@ def paths(cache, tmp_path):
 
 
 def _settings(model, **more):
-    return EmbeddingSettings(model=str(model), engine="static", **more)
+    return EmbeddingSettings(**{"model": str(model), "engine": "static", **more})
 
 
 def test_a_distillation_has_the_same_identity_wherever_it_is_made(small_model, paths, tmp_path):
@@ -105,7 +105,10 @@ def test_the_static_engine_has_one_precision(small_model, paths):
         resolve_spec(_settings(small_model, precision="int8"), paths)
 
 
-def test_auto_never_chooses_it_even_where_the_corpus_has_it(small_model, paths):
+def test_a_static_corpus_stays_static_until_another_engine_is_named(small_model, paths):
     static = resolve_spec(_settings(small_model), paths)
     Candidate(embedding=static, index=IndexSettings(), layout="1", shards={}, table_versions={}).save(paths.shards)
-    assert resolve_spec(EmbeddingSettings(model=str(small_model), precision="fp32"), paths).engine != "static"
+    assert resolve_spec(EmbeddingSettings(), paths) == static
+    assert resolve_spec(EmbeddingSettings(model=str(small_model)), paths) == static
+    # `auto` never chooses it by itself, even where the corpus has it.
+    assert resolve_spec(_settings(small_model, engine="auto", precision="fp32"), paths).engine != "static"
