@@ -37,9 +37,9 @@ _POLL_S = 0.5
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; gives its exit status."""
     parser = argparse.ArgumentParser(prog="forebay ingest", description=__doc__)
-    work = parser.add_mutually_exclusive_group(required=True)
-    work.add_argument("--reembed", action="store_true", help="embed the documents that are there with another model")
-    work.add_argument(
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--reembed", action="store_true", help="embed the documents that are there with another model")
+    kind.add_argument(
         "--source",
         action="append",
         dest="sources",
@@ -48,7 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     paths = PathSettings()
-    log = paths.data.absolute() / "logs" / f"ingest-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    work = "reembed" if options.reembed else "ingest"
+    log = paths.data.absolute() / "logs" / f"{work}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     with _quiet(log) as console:
         succeeded = run_reembed(paths, console) if options.reembed else run_ingest(options.sources, paths, console)
         if not succeeded:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from forebay.chunks import embedded_text
+from forebay.chunks import ChunkLimits, chunk_limits, embedded_text
 from forebay.embedding.choice import corpus_specs, resolve_spec
 from forebay.embedding.sentence_transformer import load_embedder
 from forebay.embedding.spec import EmbeddingSpec
@@ -14,7 +15,7 @@ from forebay.embedding.tokens import TokenCounter
 from forebay.errors import ConfigurationError, DataError
 from forebay.models import model_folder
 from forebay.releases import ReleaseRegistry
-from forebay.settings import EmbeddingSettings, PathSettings
+from forebay.settings import ChunkSettings, EmbeddingSettings, PathSettings
 from forebay.tables import chunk_table, embedding_table
 
 __all__ = ["Cost", "estimate", "wanted_spec"]
@@ -86,6 +87,7 @@ def estimate(spec: EmbeddingSpec, paths: PathSettings) -> Cost:
     """Count tokens and time the new model on a sample of the corpus; takes seconds.
 
     Raises:
+        ConfigurationError: longer chunks are asked for than the new model takes.
         DataError: there is no corpus yet.
     """
     chunks = chunk_table(paths.tables).published()
@@ -96,7 +98,10 @@ def estimate(spec: EmbeddingSpec, paths: PathSettings) -> Cost:
     places = np.linspace(0, rows - 1, min(rows, _SAMPLE)).astype(int).tolist()
     sample = chunks.take(places, columns=["title", "heading_path", "text"]).to_pylist()
     texts = [embedded_text(row["title"], row["heading_path"], row["text"]) for row in sample]
-    old, new = (_tokens(texts, model_folder(name.model, paths.models)) for name in (before, spec))
+    old, new = (_token_counts(texts, model_folder(made.model, paths.models)) for made in (before, spec))
+    count = TokenCounter.of(model_folder(spec.model, paths.models))
+    context = np.array([count(embedded_text(row["title"], row["heading_path"], "")) for row in sample])
+    pieces = _pieces(new, context, chunk_limits(ChunkSettings(), spec.max_tokens))
     total = sum(int(np.asarray(batch.column("n_tokens")).sum()) for batch in chunks.to_batches(columns=["n_tokens"]))
     distinct = embedding_table(paths.tables, before).published_rows() or rows
     index_bytes = _bytes_per_chunk(paths, before) * rows
@@ -104,18 +109,35 @@ def estimate(spec: EmbeddingSpec, paths: PathSettings) -> Cost:
     return Cost(
         before=before,
         spec=spec,
-        chunks=rows,
-        texts=distinct,
-        tokens=round(total * distinct / rows * new / old),
+        chunks=round(rows * pieces),
+        texts=round(distinct * pieces),
+        tokens=round(total * distinct / rows * new.sum() / old.sum()),
         known_texts=embedding_table(paths.tables, spec).published_rows(),
-        tokens_per_s=new / _seconds(spec, texts, paths),
-        index_bytes=round(index_bytes + wider * rows),
+        # What is beyond its longest input is not computed.
+        tokens_per_s=np.minimum(new, spec.max_tokens).sum() / _seconds(spec, texts, paths),
+        index_bytes=round((index_bytes + wider * rows) * pieces),
     )
 
 
-def _tokens(texts: list[str], folder: Path) -> int:
+def _token_counts(texts: list[str], folder: Path) -> NDArray[np.int64]:
     count = TokenCounter.of(folder)
-    return max(1, sum(count(text) for text in texts))
+    return np.array([max(1, count(text)) for text in texts])
+
+
+def _pieces(n_tokens: NDArray[np.int64], context: NDArray[np.int64], limits: ChunkLimits) -> float:
+    """Give the mean number of chunks that a chunk of today would be cut into; one where the model takes longer ones.
+
+    A lower bound: sentences are kept whole, so pieces are less full than they could be.
+
+    Args:
+        n_tokens: (n,) tokens of chunks, title and headings included.
+        context: (n,) tokens of their titles and headings, which every piece repeats.
+        limits: How long new chunks are.
+    """
+    budget = np.maximum(limits.max_tokens - context, 1)
+    overlap = np.minimum(limits.overlap_tokens, budget // 2)
+    beyond = np.maximum(n_tokens - limits.max_tokens, 0)
+    return float(np.mean(1 + np.ceil(beyond / (budget - overlap))))
 
 
 def _seconds(spec: EmbeddingSpec, texts: list[str], paths: PathSettings) -> float:

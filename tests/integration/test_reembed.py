@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from forebay.embedding.choice import resolve_spec
+from forebay.embedding.reembedding import estimate
 from forebay.embedding.sentence_transformer import load_embedder
 from forebay.settings import EmbeddingSettings
 from forebay.store.contract import SearchRequest
@@ -62,8 +63,8 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(ingested, copied, 
     before = state()
     status, output = _reembed(copied, model, "--dry-run")
     assert status == 0, output
-    n_texts = embedding_table(copied.paths.tables, ingested.release.embedding).published_rows()
-    assert f"about {n_texts:,} of {n_texts:,}" in output
+    cost = estimate(_spec(copied, model), copied.paths)
+    assert f"about {cost.texts:,} of {cost.texts:,}" in output
     assert "tokens/s, measured here" in output
     assert "hours" in output
     assert state() == before
@@ -81,6 +82,7 @@ def test_a_killed_reembedding_goes_on_and_the_old_release_stays_for_the_way_back
         "FOREBAY_EMBEDDING_ENGINE": "torch",
         "FOREBAY_EMBEDDING_PRECISION": "fp32",
     }
+    cost = estimate(_spec(copied, model), copied.paths)
     assert copied.kill_when(some_are_embedded, reembed=True, **chosen) != 0
     kept = vectors.published_rows()
     assert kept
@@ -93,6 +95,10 @@ def test_a_killed_reembedding_goes_on_and_the_old_release_stays_for_the_way_back
     assert new.embedding == _spec(copied, model)
     # It takes shorter texts.
     assert new.chunks > old.chunks
+    # A lower bound, for sentences are kept whole.
+    assert old.chunks < cost.chunks <= new.chunks
+    assert cost.chunks == pytest.approx(new.chunks, rel=0.35)
+    assert cost.texts == pytest.approx(vectors.published_rows(), rel=0.35)
     assert new.documents == old.documents
     assert _best(copied, new, "what turns falling water into power") == "guide.md"
     # The old one can still be searched, with its own model.
