@@ -45,14 +45,14 @@ bench-quality: setup ## nDCG@10 and recall@100 on the sample corpus
 bench-retrieval: setup ## Latency and throughput of retrieval
 	@$(BIN)/python benchmarks/retrieval_latency.py
 
+bench-embed: setup ## Texts/s of the embedding engine, bare and through Spark (5 minutes)
+	@$(BIN)/python benchmarks/embedding_speed.py
+
 bench-embed-scaling: setup ## Workers against threads, and what more executors would bring (3 minutes)
 	@$(BIN)/python benchmarks/embedding_scaling.py
 
-bench-vectors: setup ## Recall, size and speed of smaller vectors on 100,000 real chunks (45 minutes, later 20)
+bench-vectors: setup ## Recall, size and speed of smaller vectors on 100,000 real chunks (25 minutes, later 8)
 	@$(BIN)/python benchmarks/vectors.py
-
-bench-embed: setup ## Texts/s of the embedding engine, bare and through Spark (5 minutes)
-	@$(BIN)/python benchmarks/embedding_speed.py
 
 bench-ingest: setup ## Parse, chunk and check 20,000 and 200,000 documents (about 10 minutes)
 	@$(BIN)/python benchmarks/ingest.py

@@ -45,6 +45,7 @@ _VARIANTS = {
     "truncate 128, int8": IndexSettings(reduction="truncate", dimensions=128),
 }
 _SAMPLE_ROWS = 50_000
+_SEED = 7
 _VECTOR_FOLDERS = {"vector_storage-dense", "vector_index-dense"}
 # Qdrant leaves fewer vectors whole and searches them without a graph (up to 10 MB of a segment).
 _LEAST_CHUNKS = 20_000
@@ -58,7 +59,7 @@ class _Way:
     bytes_per_vector: float
     disk_bytes_per_vector: float
     build_s: float
-    explained: float
+    explained: float | None
     latencies_s: list[float] = field(default_factory=list[float])
     found: list[list[str]] = field(default_factory=list[list[str]])
 
@@ -100,7 +101,7 @@ def _built(name: str, corpus: VectorCorpus, spec: EmbeddingSpec, root: Path) -> 
     settings = _VARIANTS[name]
     reduction = None
     if settings.reduction == "pca" and settings.dimensions:
-        reduction = Reduction.fit(corpus.vectors[-_SAMPLE_ROWS:], settings.dimensions, len(corpus.vectors))
+        reduction = Reduction.fit(_sample(corpus.vectors), settings.dimensions, len(corpus.vectors))
     elif settings.reduction == "truncate" and settings.dimensions:
         reduction = Reduction.truncation(spec.dim, settings.dimensions)
     store = QdrantEdgeStore(root, spec, settings, reduction)
@@ -118,9 +119,15 @@ def _built(name: str, corpus: VectorCorpus, spec: EmbeddingSpec, root: Path) -> 
         evaluation=Evaluation(questions=0),
         created_at=now(),
     )
-    explained = reduction.explained if reduction is not None else 1.0
+    explained = reduction.explained if reduction is not None and reduction.rows else None
     first_pass, on_disk = (n_bytes / corpus.rows.num_rows for n_bytes in _sizes(root / ref.path, settings))
     return _Way(store.open(manifest), first_pass, on_disk, build_s, explained)
+
+
+def _sample(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Draw the vectors that a projection is fitted to; neighbours in the corpus are of one package."""
+    rows = min(_SAMPLE_ROWS, len(vectors))
+    return vectors[np.random.default_rng(_SEED).choice(len(vectors), rows, replace=False)]
 
 
 def _sizes(shard: Path, settings: IndexSettings) -> tuple[int, int]:
@@ -155,7 +162,7 @@ def _figures(way: _Way, corpus: VectorCorpus, questions: NDArray[np.float32], em
         "p50_ms": round(1000 * median, 2),
         "queries_per_s": round(len(way.latencies_s) / sum(way.latencies_s)),
         "build_s": round(way.build_s),
-        "explained_variance": round(way.explained, 3),
+        **({} if way.explained is None else {"explained_variance": round(way.explained, 3)}),
     }
 
 

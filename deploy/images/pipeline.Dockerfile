@@ -27,7 +27,7 @@ COPY spark_jobs spark_jobs
 COPY model_jobs model_jobs
 COPY bentos bentos
 RUN uv pip install --python /opt/venv/bin/python --constraint locks/all-cpu.txt \
-    --override locks/overrides.txt ".[pipeline,s3,gcs,embedding-cpu]"
+    --override locks/overrides.txt ".[pipeline,s3,gcs,embedding-cpu,embedding-static]"
 
 FROM python:${PYTHON}
 # Bookworm's Java is 17; tini ends what Spark and Python leave behind.

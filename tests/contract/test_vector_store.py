@@ -253,22 +253,6 @@ def _blocks(folder):
     return sum(path.stat().st_blocks for path in folder.rglob("*"))
 
 
-@pytest.mark.parametrize("quantization", ["int8", "binary", "product", "none"])
-def test_however_vectors_are_quantized_the_originals_rank(store_type, embedder, tmp_path, quantization):
-    index = IndexSettings(quantization=quantization)
-    manifest = build_release(tmp_path, _DOCUMENTS, embedder, shards=2, index=index)
-    opened = store_type(tmp_path, manifest.embedding, manifest.index).open(manifest)
-    rows = chunk_rows(_DOCUMENTS, embedder)
-    vectors = np.array([row["vector"] for row in rows], np.float32)
-    for number in (0, 17, 59):
-        (question,) = embedder.embed_queries([rows[number]["text"]])
-        (hits,) = opened.search([SearchRequest("", question, 5, SearchMode.DENSE)])
-        assert hits[0].doc_id == rows[number]["doc_id"]
-        exact = {row["chunk_id"]: score for row, score in zip(rows, vectors @ question, strict=True)}
-        assert [hit.similarity for hit in hits] == pytest.approx([exact[hit.chunk_id] for hit in hits], abs=1e-4)
-    opened.close()
-
-
 @pytest.fixture(params=["pca", "truncate"])
 def reduced(request, embedder, tmp_path):
     """A map to 16 dimensions, and the manifest of a release of vectors that were reduced by it."""
