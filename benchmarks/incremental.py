@@ -14,6 +14,7 @@ from benchmarks.watched_run import WatchedRun, run_assets
 from forebay.embedding.sentence_transformer import load_embedder
 from forebay.releases import ReleaseRegistry
 from forebay.settings import PathSettings
+from forebay.store.access import EVERYTHING
 from forebay.store.contract import SearchMode, SearchRequest
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.tables import chunk_table, document_table, embedding_table
@@ -41,7 +42,10 @@ def _findable(removed: list[tuple[str, str]], paths: PathSettings) -> int:
         part = removed[start : start + 100]
         vectors = embedder.embed_queries([text for _, text in part])
         for mode in (SearchMode.DENSE, SearchMode.BM25):
-            asked = [SearchRequest(text, vector, 20, mode) for (_, text), vector in zip(part, vectors, strict=True)]
+            asked = [
+                SearchRequest(text, vector, 20, mode, caller=EVERYTHING)
+                for (_, text), vector in zip(part, vectors, strict=True)
+            ]
             found |= {hit.doc_id for hits in release.search(asked) for hit in hits} & gone
     release.close()
     for table, column in ((document_table(paths.tables), "doc_id"), (chunk_table(paths.tables), "doc_id")):

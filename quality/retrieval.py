@@ -8,6 +8,7 @@ from ir_measures import R, nDCG
 from forebay.embedding import Embedder
 from forebay.golden import GoldenQuestions
 from forebay.releases import Evaluation
+from forebay.store.access import EVERYTHING
 from forebay.store.contract import Hit, OpenRelease, SearchMode, SearchRequest
 
 __all__ = ["evaluate", "rank_documents"]
@@ -28,7 +29,10 @@ def evaluate(
         batch = asked[start : start + _BATCH]
         texts = [golden.queries[query_id] for query_id in batch]
         vectors = embedder.embed_queries(texts)
-        requests = [SearchRequest(text, vector, _CHUNKS, mode) for text, vector in zip(texts, vectors, strict=True)]
+        requests = [
+            SearchRequest(text, vector, _CHUNKS, mode, caller=EVERYTHING)
+            for text, vector in zip(texts, vectors, strict=True)
+        ]
         for query_id, hits in zip(batch, release.search(requests), strict=True):
             results += _scored(query_id, rank_documents(hits))
     if not asked:

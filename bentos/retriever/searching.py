@@ -14,7 +14,7 @@ from forebay.errors import FilterError, ForebayError
 from forebay.releases import ReleaseManifest
 from forebay.settings import PathSettings
 from forebay.store import Hit, SearchMode, SearchRequest
-from forebay.store.filters import to_qdrant_filter
+from forebay.store.filters import parse_filter
 from forebay.store.qdrant_edge import QdrantEdgeStore
 
 __all__ = ["answer_batch", "open_release"]
@@ -73,11 +73,9 @@ def answer_batch(follower: ReleaseFollower, items: Sequence[SearchItem]) -> list
 
 def _filter_error(item: SearchItem) -> str:
     try:
-        to_qdrant_filter(item.filter)
+        parse_filter(item.filter)
     except FilterError as exc:
         return str(exc)
-    except (TypeError, ValueError, OverflowError):
-        return "the filter has a value that the index can't compare; use strings, integers or ranges of numbers."
     return ""
 
 

@@ -1,5 +1,16 @@
 """Vector stores: the contract, metadata filters, rank fusion, and the embedded Qdrant Edge store."""
 
+from forebay.store.access import EVERYTHING, PUBLIC, Caller
 from forebay.store.contract import Hit, OpenRelease, SearchMode, SearchRequest, ShardRef, VectorStore
 
-__all__ = ["Hit", "OpenRelease", "SearchMode", "SearchRequest", "ShardRef", "VectorStore"]
+__all__ = [
+    "EVERYTHING",
+    "PUBLIC",
+    "Caller",
+    "Hit",
+    "OpenRelease",
+    "SearchMode",
+    "SearchRequest",
+    "ShardRef",
+    "VectorStore",
+]

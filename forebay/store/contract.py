@@ -10,6 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from forebay.store.access import PUBLIC, Caller
+
 if TYPE_CHECKING:
     from forebay.releases import ReleaseManifest
 
@@ -67,6 +69,8 @@ class SearchRequest:
     """Legs to use."""
     where: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Metadata filter, as `forebay.store.filters` describes it."""
+    caller: Caller = PUBLIC
+    """On whose behalf; hits are only what this caller may find."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,8 @@ class OpenRelease(Protocol):
     def search(self, requests: Sequence[SearchRequest]) -> list[list[Hit]]:
         """Answer several requests, each with its best hits, best first.
 
+        What is searched is what `forebay.store.access.effective_filter` leaves of the index.
+
         Raises:
             FilterError: a filter names an unknown field or has a value of the wrong type.
             ReleaseError: a vector has another dimension than the release.
@@ -126,7 +132,11 @@ class OpenRelease(Protocol):
         ...
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
-        """Count the chunks that match a filter."""
+        """Count the chunks that match a filter, whoever may find them.
+
+        Raises:
+            FilterError: as `search`.
+        """
         ...
 
     def close(self) -> None:

@@ -31,8 +31,10 @@ from forebay.chunks import embedded_text
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import IndexBuildError
 from forebay.settings import IndexSettings
+from forebay.store.access import GROUPS, TENANT
 from forebay.store.bm25 import DocumentFrequencies, bm25_model
 from forebay.store.contract import ShardBase
+from forebay.store.qdrant_filters import qdrant_key
 from forebay.store.reduction import Reduction
 from forebay.store.shard_files import SEAL, copy_sparse_tree
 
@@ -62,7 +64,7 @@ _PAYLOAD = (
     "end_char",
     "text_hash",
 )
-_INDEXED = ("doc_id", "source", "format", "language")
+_INDEXED = ("doc_id", "source", "format", "language", qdrant_key(TENANT), qdrant_key(GROUPS))
 _NORM_TOLERANCE = 1e-3
 _QUANTIZATIONS = {
     "int8": ScalarQuantizationConfig(ScalarType.Int8),

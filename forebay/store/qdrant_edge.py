@@ -22,11 +22,13 @@ from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import IndexBuildError, ReleaseError
 from forebay.releases import ReleaseManifest
 from forebay.settings import IndexSettings
+from forebay.store.access import effective_filter
 from forebay.store.bm25 import DocumentFrequencies, bm25_model
 from forebay.store.contract import Hit, SearchMode, SearchRequest, ShardBase, ShardRef
-from forebay.store.filters import to_qdrant_filter
+from forebay.store.filters import parse_filter
 from forebay.store.fusion import reciprocal_rank_fusion
 from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard
+from forebay.store.qdrant_filters import to_qdrant_filter
 from forebay.store.reduction import Reduction
 from forebay.store.shard_files import find_intact, seal, staging_folder, verify
 
@@ -119,8 +121,8 @@ class QdrantEdgeRelease:
         return [self._fuse(request, legs) for request, legs in zip(requests, legs_of, strict=True)]
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
-        """Count the chunks that match a filter."""
-        request = CountRequest(exact=True, filter=to_qdrant_filter(where))
+        """Count the chunks that match a filter; see `OpenRelease.count`."""
+        request = CountRequest(exact=True, filter=to_qdrant_filter(parse_filter(where)))
         return sum(shard.count(request) for shard in self._shards)
 
     def close(self) -> None:
@@ -134,7 +136,7 @@ class QdrantEdgeRelease:
                 f"the question's vector has shape {request.vector.shape}, the release's vectors have dimension "
                 f"{self._manifest.embedding.dim}."
             )
-        where = to_qdrant_filter(request.where)
+        where = to_qdrant_filter(effective_filter(request.where, request.caller))
         limit = _candidates(request)
         legs: dict[str, QueryRequest] = {}
         if request.mode != SearchMode.BM25:
