@@ -9,7 +9,6 @@ import pyarrow as pa
 from qdrant_edge import (
     CountRequest,
     EdgeShard,
-    Filter,
     QuantizationSearchParams,
     Query,
     QueryBatchRequest,
@@ -17,15 +16,16 @@ from qdrant_edge import (
     ScoredPoint,
     SearchParams,
 )
+from qdrant_edge import Filter as QdrantFilter
 
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import IndexBuildError, ReleaseError
 from forebay.releases import ReleaseManifest
 from forebay.settings import IndexSettings
-from forebay.store.access import effective_filter
+from forebay.store.access import EVERYTHING, RESTRICTED, effective_filter
 from forebay.store.bm25 import DocumentFrequencies, bm25_model
 from forebay.store.contract import Hit, SearchMode, SearchRequest, ShardBase, ShardRef
-from forebay.store.filters import parse_filter
+from forebay.store.filters import Filter, parse_filter
 from forebay.store.fusion import reciprocal_rank_fusion
 from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard
 from forebay.store.qdrant_filters import to_qdrant_filter
@@ -96,6 +96,7 @@ class QdrantEdgeRelease:
             for ref in manifest.shards:
                 self._shards.append(EdgeShard.load(str(root / ref.path)))
             self._reduction = _common_reduction([root / ref.path for ref in manifest.shards], manifest)
+            self._has_restricted = self._count(RESTRICTED) > 0
             parts = [DocumentFrequencies.load(root / ref.path / FREQUENCIES) for ref in manifest.shards]
         except Exception as exc:
             self.close()
@@ -122,13 +123,16 @@ class QdrantEdgeRelease:
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
         """Count the chunks that match a filter; see `OpenRelease.count`."""
-        request = CountRequest(exact=True, filter=to_qdrant_filter(parse_filter(where)))
-        return sum(shard.count(request) for shard in self._shards)
+        return self._count(parse_filter(where))
 
     def close(self) -> None:
         """Give back memory and files; searches under way must have ended."""
         while self._shards:
             self._shards.pop().close()
+
+    def _count(self, where: Filter | None) -> int:
+        request = CountRequest(exact=True, filter=to_qdrant_filter(where))
+        return sum(shard.count(request) for shard in self._shards)
 
     def _legs(self, request: SearchRequest) -> dict[str, QueryRequest]:
         if request.vector.shape != (self._manifest.embedding.dim,):
@@ -136,7 +140,9 @@ class QdrantEdgeRelease:
                 f"the question's vector has shape {request.vector.shape}, the release's vectors have dimension "
                 f"{self._manifest.embedding.dim}."
             )
-        where = to_qdrant_filter(effective_filter(request.where, request.caller))
+        # Every caller sees everything where nothing is restricted, and the condition takes up to 0.1 ms of each leg.
+        caller = request.caller if self._has_restricted else EVERYTHING
+        where = to_qdrant_filter(effective_filter(request.where, caller))
         limit = _candidates(request)
         legs: dict[str, QueryRequest] = {}
         if request.mode != SearchMode.BM25:
@@ -215,7 +221,7 @@ def _common_reduction(folders: Sequence[Path], manifest: ReleaseManifest) -> Red
     return first
 
 
-def _query(query: Query, limit: int, where: Filter | None, oversampling: float) -> QueryRequest:
+def _query(query: Query, limit: int, where: QdrantFilter | None, oversampling: float) -> QueryRequest:
     params = SearchParams(
         hnsw_ef=max(128, limit), quantization=QuantizationSearchParams(rescore=True, oversampling=oversampling)
     )

@@ -11,6 +11,7 @@ from forebay.documents import DOCUMENTS, QUARANTINE, RejectionReason, content_ha
 from forebay.settings import CorpusSettings
 from forebay.sources.contract import ReadUnit, Source
 from spark_jobs.parse_documents.parsing import Parsed, parse_unit
+from spark_jobs.parse_documents.readers.fields import audience_of
 from spark_jobs.parse_documents.signatures import bands_of, language_of, shingles_of
 
 __all__ = [
@@ -86,7 +87,7 @@ def _row(unit: ReadUnit, item: object) -> dict[str, object]:
     if isinstance(item, Parsed):
         row["content_hash"] = content_hash(item.uri, item.title, item.text, item.format, item.metadata)
         row["language"] = language_of(item.text)
-        row["bands"] = bands_of(shingles_of(item.text))
+        row["bands"] = bands_of(shingles_of(item.text), audience_of(item.metadata))
     return row
 
 

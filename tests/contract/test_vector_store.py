@@ -6,6 +6,7 @@ import pytest
 
 from forebay.errors import FilterError, IndexBuildError, ReleaseError
 from forebay.settings import IndexSettings
+from forebay.store.access import EVERYTHING, PUBLIC, Caller
 from forebay.store.contract import SearchMode, SearchRequest, ShardBase
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.store.reduction import Reduction
@@ -131,6 +132,61 @@ def test_filters_hold_in_every_leg(release, embedder, mode):
     where = {"metadata.year": {"gte": 1960, "lt": 1970}, "format": "text"}
     hits = _search(release, embedder, "wing heat layer shock study", top_k=50, mode=mode, where=where)
     assert {hit.metadata["year"] for hit in hits} == set(range(1960, 1970))
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ({"doc_id": {"ne": "d1"}, "metadata.year": {"lt": 1953}}, {"d0", "d2"}),
+        ({"or": [{"doc_id": "d1"}, {"metadata.year": {"in": [1953, 1954.0]}}]}, {"d1", "d3", "d4"}),
+        ({"not": {"metadata.year": {"gt": 1951}}}, {"d0", "d1"}),
+        ({"and": [{"doc_id": ["d1", "d2"]}, {"not": {"doc_id": "d2"}}]}, {"d1"}),
+        ({"doc_id": ["d1"], "metadata.year": {"exists": True}}, {"d1"}),
+        ({"metadata.year": {"exists": False}}, set()),
+        ({"doc_id": ["d1"], "metadata.month": {"exists": False}}, {"d1"}),
+    ],
+)
+def test_every_operator_holds_in_every_leg(release, embedder, where, expected):
+    for mode in SearchMode:
+        hits = _search(release, embedder, "wing heat layer shock panel study", top_k=50, mode=mode, where=where)
+        assert {hit.doc_id for hit in hits} == expected
+    assert release.count(where) == len(expected)
+
+
+_RESTRICTED = [
+    ("all", "t", "the same words", {}),
+    ("acme", "t", "the same words", {"tenant": "acme"}),
+    ("globex", "t", "the same words", {"tenant": "globex"}),
+    ("acme-hr", "t", "the same words", {"tenant": "acme", "groups": ["hr", "board"]}),
+    ("hr", "t", "the same words", {"groups": ["hr"]}),
+]
+
+
+@pytest.mark.parametrize(
+    ("caller", "expected"),
+    [
+        (PUBLIC, {"all"}),
+        (Caller("acme"), {"all", "acme"}),
+        (Caller("acme", frozenset({"staff"})), {"all", "acme"}),
+        (Caller("acme", frozenset({"staff", "board"})), {"all", "acme", "acme-hr"}),
+        (Caller("globex", frozenset({"hr"})), {"all", "globex", "hr"}),
+        (Caller(None, frozenset({"hr"})), {"all", "hr"}),
+        (EVERYTHING, {"all", "acme", "globex", "acme-hr", "hr"}),
+    ],
+)
+def test_a_caller_finds_what_it_may_in_every_leg(store_type, embedder, tmp_path, caller, expected):
+    # More shards than restricted documents: one that holds none is no way around the others.
+    documents = _RESTRICTED + [(f"free{n}", "t", "other", {}) for n in range(3)]
+    manifest = build_release(tmp_path, documents, embedder, shards=8)
+    release = store_type(tmp_path, manifest.embedding, manifest.index).open(manifest)
+    narrow = {"doc_id": [document[0] for document in _RESTRICTED]}
+    for mode in SearchMode:
+        hits = _search(release, embedder, "the same words", mode=mode, where=narrow, caller=caller)
+        assert {hit.doc_id for hit in hits} == expected
+        own = _search(release, embedder, "words", mode=mode, where={"metadata.tenant": "globex"}, caller=caller)
+        assert {hit.doc_id for hit in own} == expected & {"globex"}
+    assert release.count({"metadata.tenant": {"exists": True}}) == 3
+    release.close()
 
 
 def test_counts_follow_the_filter(release):
