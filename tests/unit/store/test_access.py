@@ -4,7 +4,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forebay.settings import IndexSettings
 from forebay.store import EVERYTHING, PUBLIC, Caller, SearchMode, SearchRequest
 from forebay.store.access import effective_filter
 from forebay.store.qdrant_edge import QdrantEdgeStore
@@ -17,12 +16,12 @@ from tests.releases import build_release
 def release(tmp_path_factory):
     root = tmp_path_factory.mktemp("shards")
     manifest = build_release(root, DOCUMENTS, HashEmbedder(), shards=2)
-    opened = QdrantEdgeStore(root, manifest.embedding, manifest.index or IndexSettings()).open(manifest)
+    opened = QdrantEdgeStore(root, manifest.embedding, manifest.index).open(manifest)
     yield opened
     opened.close()
 
 
-_quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_quick = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def _found(release, where, caller, mode):
@@ -37,6 +36,19 @@ def test_a_filter_finds_exactly_what_a_plain_evaluation_finds(release, where):
     expected = {document[0] for document in DOCUMENTS if matches(document, where)}
     assert _found(release, where, EVERYTHING, SearchMode.DENSE) == expected
     assert release.count(where) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(1, "ab"), (1.0, "ab"), (True, "c"), (False, "d"), (0, "e"), ("1", "f"), ("true", "g"), (2**53 + 1, "h")],
+)
+def test_values_are_equal_only_within_their_type(tmp_path, value, expected):
+    held = [1, 1.0, True, False, 0, "1", "true", 2**53 + 1, 2**53 + 2]
+    documents = [(doc_id, "t", "text", {"n": n}) for doc_id, n in zip("abcdefghi", held, strict=True)]
+    manifest = build_release(tmp_path, documents, HashEmbedder(), shards=1)
+    release = QdrantEdgeStore(tmp_path, manifest.embedding, manifest.index).open(manifest)
+    assert _found(release, {"metadata.n": value}, EVERYTHING, SearchMode.DENSE) == set(expected)
+    release.close()
 
 
 @_quick
