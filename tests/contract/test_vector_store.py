@@ -1,5 +1,7 @@
 """What every vector store promises; a new store joins by one more entry in `STORES`."""
 
+import time
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -366,3 +368,36 @@ def test_shards_of_different_projections_are_no_release(store_type, embedder, tm
     manifest = manifest.model_copy(update={"shards": (*manifest.shards[:2], *mixed.shards)})
     with pytest.raises(ReleaseError, match="different projections"):
         store_type(tmp_path, manifest.embedding, manifest.index).open(manifest)
+
+
+def test_fields_that_come_with_a_change_are_filtered_like_those_that_were_there(store_type, embedder, tmp_path):
+    before = chunk_rows([(f"d{n}", "t", "water", {"old": n}) for n in range(20)], embedder)
+    after = chunk_rows([(f"e{n}", "t", "water", {"new": n + 0.5, "tenant": "acme"}) for n in range(20)], embedder)
+    store = store_type(tmp_path, embedder.spec, IndexSettings())
+    base = store.build_shard(0, "before", [pa.RecordBatch.from_pylist(before)])
+    ref = store.build_shard(0, "after", [pa.RecordBatch.from_pylist(after)], ShardBase(base, []))
+    manifest = build_release(tmp_path / "other", _DOCUMENTS[:1], embedder).model_copy(update={"shards": (ref,)})
+    release = store.open(manifest)
+    assert release.count({"metadata.old": {"lt": 5}}) == 5
+    assert release.count({"metadata.new": {"lt": 5}}) == 5
+    assert release.count({"or": [{"metadata.new": {"exists": True}}, {"metadata.old": [0, 1]}]}) == 22
+    assert len(_search(release, embedder, "water", top_k=50, caller=PUBLIC)) == 20
+    assert len(_search(release, embedder, "water", top_k=50, caller=Caller("acme"))) == 40
+    release.close()
+
+
+def test_a_filter_at_its_limits_is_no_burden(release, embedder):
+    largest = {"or": [{"metadata.year": [year + n + 0.5 for year in range(1000)]} for n in range(10)]}
+    began = time.perf_counter()
+    assert _search(release, embedder, "wing", where=largest) == []
+    # It takes 0.1 s; where every value meant a look at every payload, it took minutes.
+    assert time.perf_counter() - began < 2
+
+
+def test_more_numeric_fields_than_are_indexed_can_be_filtered(store_type, embedder, tmp_path):
+    fields = {f"n{number}": number for number in range(100)}
+    manifest = build_release(tmp_path, [("d", "t", "water", fields)], embedder, shards=1)
+    release = store_type(tmp_path, manifest.embedding, manifest.index).open(manifest)
+    assert all(release.count({f"metadata.n{n}": {"gte": n, "lte": n}}) == 1 for n in range(100))
+    assert all(release.count({f"metadata.n{n}": {"gt": n}}) == 0 for n in range(100))
+    release.close()

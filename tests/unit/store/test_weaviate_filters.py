@@ -1,5 +1,3 @@
-import json
-
 import pytest
 from hypothesis import given, settings
 from weaviate.collections.filters import _FilterToGRPC
@@ -8,7 +6,8 @@ from weaviate.proto.v1 import base_pb2
 from forebay.errors import FilterError
 from forebay.store.access import EVERYTHING, effective_filter
 from forebay.store.filters import parse_filter
-from forebay.store.weaviate_filters import METADATA_TERMS, metadata_terms, to_weaviate_filter
+from forebay.store.terms import METADATA_TERMS, metadata_terms
+from forebay.store.weaviate_filters import to_weaviate_filter
 from tests.filters import CALLERS, DOCUMENTS, FILTERS, matches, may_find
 
 _OPERATOR = base_pb2.Filters.Operator
@@ -60,15 +59,3 @@ def test_a_chunk_field_is_a_property_and_a_field_of_the_document_is_a_term():
     message = _FilterToGRPC.convert(to_weaviate_filter(parse_filter({"source": "a", "metadata.n": 2.0})))
     assert [part.target.property for part in message.filters] == ["source", "metadata_terms"]
     assert [list(part.value_text_array.values) for part in message.filters] == [["a"], ['["n", 2]']]
-
-
-def test_no_two_fields_have_a_term_in_common():
-    terms = [metadata_terms(fields) for fields in ({"a": "b"}, {'a", "b': ""}, {"a=b": ""}, {"a": ["b", "c"]})]
-    assert terms[0] == ['["a"]', '["a", "b"]']
-    assert terms[3] == ['["a"]', '["a", "b"]', '["a", "c"]']
-    assert not set(terms[0]) & (set(terms[1]) | set(terms[2]))
-
-
-def test_a_value_that_no_filter_can_ask_for_is_known_to_exist_only():
-    assert metadata_terms({"a": "x" * 4097, "b": None, "c": []}) == ['["a"]']
-    assert [json.loads(term) for term in metadata_terms({"a": "x" * 4096})] == [["a"], ["a", "x" * 4096]]
