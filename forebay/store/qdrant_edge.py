@@ -6,10 +6,10 @@ from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
+import qdrant_edge as qdrant
 from qdrant_edge import (
     CountRequest,
     EdgeShard,
-    Filter,
     QuantizationSearchParams,
     Query,
     QueryBatchRequest,
@@ -22,10 +22,10 @@ from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import IndexBuildError, ReleaseError
 from forebay.releases import ReleaseManifest
 from forebay.settings import IndexSettings
-from forebay.store.access import effective_filter
+from forebay.store.access import EVERYTHING, RESTRICTED, effective_filter
 from forebay.store.bm25 import DocumentFrequencies, bm25_model
 from forebay.store.contract import Hit, SearchMode, SearchRequest, ShardBase, ShardRef
-from forebay.store.filters import parse_filter
+from forebay.store.filters import Filter, parse_filter
 from forebay.store.fusion import reciprocal_rank_fusion
 from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard
 from forebay.store.qdrant_filters import to_qdrant_filter
@@ -100,6 +100,8 @@ class QdrantEdgeRelease:
         except Exception as exc:
             self.close()
             raise ReleaseError(f"release {manifest.release_id} can't be opened: {exc}") from exc
+        # Where every chunk is for everybody, no search has to look at who may find it.
+        self._is_restricted = self._count(RESTRICTED) > 0
         self._frequencies = DocumentFrequencies.merge(parts)
         self._bm25 = bm25_model(manifest.index)
         self._oversampling = _OVERSAMPLING[manifest.index.quantization]
@@ -122,13 +124,16 @@ class QdrantEdgeRelease:
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
         """Count the chunks that match a filter; see `OpenRelease.count`."""
-        request = CountRequest(exact=True, filter=to_qdrant_filter(parse_filter(where)))
-        return sum(shard.count(request) for shard in self._shards)
+        return self._count(parse_filter(where))
 
     def close(self) -> None:
         """Give back memory and files; searches under way must have ended."""
         while self._shards:
             self._shards.pop().close()
+
+    def _count(self, where: Filter | None) -> int:
+        request = CountRequest(exact=True, filter=to_qdrant_filter(where))
+        return sum(shard.count(request) for shard in self._shards)
 
     def _legs(self, request: SearchRequest) -> dict[str, QueryRequest]:
         if request.vector.shape != (self._manifest.embedding.dim,):
@@ -136,7 +141,8 @@ class QdrantEdgeRelease:
                 f"the question's vector has shape {request.vector.shape}, the release's vectors have dimension "
                 f"{self._manifest.embedding.dim}."
             )
-        where = to_qdrant_filter(effective_filter(request.where, request.caller))
+        caller = request.caller if self._is_restricted else EVERYTHING
+        where = to_qdrant_filter(effective_filter(request.where, caller))
         limit = _candidates(request)
         legs: dict[str, QueryRequest] = {}
         if request.mode != SearchMode.BM25:
@@ -215,7 +221,7 @@ def _common_reduction(folders: Sequence[Path], manifest: ReleaseManifest) -> Red
     return first
 
 
-def _query(query: Query, limit: int, where: Filter | None, oversampling: float) -> QueryRequest:
+def _query(query: Query, limit: int, where: qdrant.Filter | None, oversampling: float) -> QueryRequest:
     params = SearchParams(
         hnsw_ef=max(128, limit), quantization=QuantizationSearchParams(rescore=True, oversampling=oversampling)
     )

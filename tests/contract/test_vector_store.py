@@ -6,6 +6,7 @@ import pytest
 
 from forebay.errors import FilterError, IndexBuildError, ReleaseError
 from forebay.settings import IndexSettings
+from forebay.store.access import EVERYTHING, PUBLIC, Caller
 from forebay.store.contract import SearchMode, SearchRequest, ShardBase
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.store.reduction import Reduction
@@ -136,6 +137,27 @@ def test_filters_hold_in_every_leg(release, embedder, mode):
 def test_counts_follow_the_filter(release):
     assert release.count() == 60
     assert release.count({"doc_id": ["d1", "d2", "none"]}) == 2
+
+
+def test_a_caller_finds_what_is_for_everybody_and_what_is_for_its_tenant_and_groups(store_type, embedder, tmp_path):
+    documents = [
+        ("open", "Wing", "wing study", {}),
+        ("acme", "Wing", "wing study", {"tenant": "acme"}),
+        ("board", "Wing", "wing study", {"tenant": "acme", "groups": ["board", "hr"]}),
+    ]
+    manifest = build_release(tmp_path, documents, embedder, shards=2)
+    opened = store_type(tmp_path, manifest.embedding, manifest.index).open(manifest)
+
+    def found(caller, mode):
+        return {hit.doc_id for hit in _search(opened, embedder, "wing", mode=mode, caller=caller)}
+
+    for mode in SearchMode:
+        assert found(PUBLIC, mode) == {"open"}
+        assert found(Caller("acme"), mode) == {"open", "acme"}
+        assert found(Caller("acme", frozenset({"hr"})), mode) == {"open", "acme", "board"}
+        assert found(Caller("globex", frozenset({"hr"})), mode) == {"open"}
+        assert found(EVERYTHING, mode) == {"open", "acme", "board"}
+    opened.close()
 
 
 def test_a_batch_answers_like_single_requests(release, embedder):
