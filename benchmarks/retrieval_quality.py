@@ -14,6 +14,12 @@ from forebay.store.contract import SearchMode
 from quality.evaluate import evaluate_release
 
 
+def _held_out(golden: GoldenQuestions) -> GoldenQuestions:
+    """Every second judged question; what is tuned is tuned on the others."""
+    judged = [query_id for query_id in golden.queries if golden.qrels.get(query_id)][1::2]
+    return GoldenQuestions(golden.queries, {query_id: golden.qrels[query_id] for query_id in judged})
+
+
 def main() -> None:
     golden = GoldenQuestions.load(SAMPLE / "queries.jsonl", SAMPLE / "qrels.tsv")
     with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
@@ -23,11 +29,13 @@ def main() -> None:
         if manifest is None:
             raise SystemExit("the pipeline made no release")
         figures = evaluate_release(manifest, golden, paths, list(SearchMode))
+        held_out = evaluate_release(manifest, _held_out(golden), paths, [SearchMode.HYBRID])[SearchMode.HYBRID]
     for mode, (ndcg, recall) in figures.items():
         print(f"{mode.value:<8} nDCG@10 {ndcg:.4f}  recall@100 {recall:.4f}")
     report(
         {
             "ndcg10_hybrid": figures[SearchMode.HYBRID][0],
+            "ndcg10_heldout": held_out[0],
             "ndcg10_dense": figures[SearchMode.DENSE][0],
             "ndcg10_bm25": figures[SearchMode.BM25][0],
             "recall100_hybrid": figures[SearchMode.HYBRID][1],

@@ -13,7 +13,7 @@ from forebay.store.access import GROUPS, TENANT
 from forebay.store.filters import CHUNK_FIELDS, METADATA, And, AnyOf, Equals, Exists, Filter, InRange, Not, Or, Scalar
 from forebay.store.terms import METADATA_TERMS, field_term
 
-__all__ = ["KEYWORD_FIELDS", "qdrant_key", "to_qdrant_filter"]
+__all__ = ["KEYWORD_FIELDS", "needs_terms", "qdrant_key", "to_qdrant_filter"]
 
 KEYWORD_FIELDS = (*CHUNK_FIELDS, TENANT, GROUPS)
 """Fields of strings that have an index of their own; access is asked of every search, and terms take twice as long."""
@@ -27,6 +27,17 @@ def to_qdrant_filter(where: Filter | None) -> qdrant.Filter | None:
         return None
     condition = _condition(where)
     return condition if isinstance(condition, qdrant.Filter) else qdrant.Filter(must=[condition])
+
+
+def needs_terms(where: Filter) -> bool:
+    """Say whether a filter is answered by more than `KEYWORD_FIELDS`."""
+    match where:
+        case And(parts) | Or(parts):
+            return any(needs_terms(part) for part in parts)
+        case Not(part):
+            return needs_terms(part)
+        case Equals(field) | AnyOf(field) | InRange(field) | Exists(field):
+            return field not in KEYWORD_FIELDS
 
 
 def qdrant_key(field: str) -> str:

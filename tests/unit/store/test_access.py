@@ -3,10 +3,14 @@ import dataclasses
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from qdrant_edge import EdgeShard, UpdateOperation
 
+from forebay.errors import FilterError
 from forebay.store import EVERYTHING, PUBLIC, Caller, SearchMode, SearchRequest
 from forebay.store.access import effective_filter
 from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.store.shard_files import SEAL, copy_sparse_tree, seal, staging_folder
+from forebay.store.terms import METADATA_TERMS
 from forebay.testing import HashEmbedder
 from tests.filters import CALLERS, DOCUMENTS, FILTERS, GROUPS, matches, may_find
 from tests.releases import build_release
@@ -77,3 +81,26 @@ def test_only_everything_skips_the_check():
         assert effective_filter(None, caller) is not None
     names = [field.name for field in dataclasses.fields(Caller)]
     assert names == ["tenant", "groups", "sees_everything"]
+
+
+def test_a_shard_of_an_earlier_version_keeps_to_access_and_refuses_filters_that_it_can_not_answer(tmp_path):
+    documents = [("open", "t", "text", {"n": 1}), ("closed", "t", "text", {"n": 1, "tenant": "acme"})]
+    manifest = build_release(tmp_path, documents, HashEmbedder(), shards=1)
+    (ref,) = manifest.shards
+    target = tmp_path / "s000" / "earlier"
+    with staging_folder(target) as staging:
+        copy_sparse_tree(tmp_path / ref.path, staging, without=SEAL)
+        shard = EdgeShard.load(str(staging))
+        for name in (METADATA_TERMS, "metadata.tenant", "metadata.groups"):
+            shard.update(UpdateOperation.delete_field_index(name))
+        shard.flush()
+        shard.close()
+        earlier = seal(staging, target, root=tmp_path, number=0, content="earlier", chunks=2)
+    store = QdrantEdgeStore(tmp_path, manifest.embedding, manifest.index)
+    release = store.open(manifest.model_copy(update={"shards": (earlier,)}))
+    assert _found(release, {"format": "text"}, PUBLIC, SearchMode.DENSE) == {"open"}
+    assert _found(release, {}, Caller("acme"), SearchMode.BM25) == {"open", "closed"}
+    for where in ({"metadata.n": 1}, {"not": {"or": [{"metadata.m": {"exists": True}}]}}):
+        with pytest.raises(FilterError, match="build the index again"):
+            _found(release, where, PUBLIC, SearchMode.DENSE)
+    release.close()
