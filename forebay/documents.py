@@ -18,7 +18,7 @@ __all__ = [
     "partition_number",
 ]
 
-PARSER_VERSION = "3"
+PARSER_VERSION = "4"
 """Version of the parsers, changed by hand with what they give: files that another one read are read again."""
 
 DOCUMENTS = pa.schema(
@@ -38,8 +38,8 @@ DOCUMENTS = pa.schema(
     ]
 )
 """One row per document. `text` is plain text, Markdown (format `markdown`) or pages divided by form feeds (`pages`);
-`language` is an ISO 639-1 code or `und`; `metadata` is a JSON object of filterable scalars; `uri` is the unit of
-`source` that it was read from; documents that share one of the `bands` may be duplicates (see
+`language` is an ISO 639-1 code or `und`; `metadata` is a JSON object of filterable scalars, and of the list `groups`;
+`uri` is the unit of `source` that it was read from; documents that share one of the `bands` may be duplicates (see
 `spark_jobs.parse_documents.signatures`)."""
 
 UNITS = pa.schema(
@@ -92,6 +92,7 @@ class RejectionReason(StrEnum):
     MISSING_TEXT = "missing_text"
     BLANK_TEXT = "blank_text"
     INVALID_ID = "invalid_id"
+    INVALID_ACCESS = "invalid_access"
     DUPLICATE_ID = "duplicate_id"
     PARSER_ERROR = "parser_error"
     PARSER_CRASHED = "parser_crashed"

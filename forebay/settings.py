@@ -333,6 +333,11 @@ class ServingSettings(BaseSettings):
     """Longest question or search query."""
     max_top_k: int = Field(default=100, ge=1)
     """Most hits that one search returns."""
+    tenant_header: str = Field(default="", pattern=r"^[A-Za-z0-9-]*$")
+    """Header that names the caller's tenant; none where empty: callers find only what is for everybody. Name one only
+    behind a proxy that authenticates callers and replaces this header in every request."""
+    groups_header: str = Field(default="", pattern=r"^[A-Za-z0-9-]*$")
+    """Header that names the caller's groups, divided by commas; as `tenant_header`."""
     release_poll_s: float = Field(default=1.0, gt=0)
     """How often the retriever looks at the release pointer."""
     passages: int = Field(default=3, ge=1, le=20)

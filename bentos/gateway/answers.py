@@ -16,6 +16,7 @@ from bentos.generator.protocol import GenerationEvent, GenerationRequest
 from bentos.retriever.protocol import SearchItem, SearchOutcome
 from forebay.errors import ServiceError
 from forebay.settings import IndexSettings, ServingSettings
+from forebay.store import Caller
 
 __all__ = ["Answer", "Answerer", "Question", "search_release"]
 
@@ -35,6 +36,8 @@ class Question:
 
     text: str
     """The question."""
+    caller: Caller
+    """Who asks."""
     max_tokens: int
     """Most tokens to generate."""
     temperature: float = 0.0
@@ -76,7 +79,12 @@ class Answerer:
             ApiError: before the first piece, retrieval or generation is not available; after it, the
                 generator failed in the middle.
         """
-        item = SearchItem(question=question.text, top_k=max(_CANDIDATES, self._settings.passages))
+        item = SearchItem(
+            question=question.text,
+            top_k=max(_CANDIDATES, self._settings.passages),
+            tenant=question.caller.tenant,
+            groups=sorted(question.caller.groups),
+        )
         outcome = await search_release(self._retrieval, item)
         words = _words(outcome.language)
         passages = relevant_passages(

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from bentos.gateway.answers import Answerer, search_release
 from bentos.gateway.body import parse_body, read_body
+from bentos.gateway.caller import read_caller
 from bentos.gateway.chat import complete, read_question, stream_events
 from bentos.gateway.draining import Drain
 from bentos.gateway.edge import Edge
@@ -51,7 +52,8 @@ async def chat_completions(request: Request) -> Response:
     """`POST /v1/chat/completions`."""
     backends = _backends(request)
     body = parse_body(await read_body(request, backends.serving.max_body_bytes), ChatRequest)
-    question = read_question(body, backends.serving, backends.generator)
+    caller = read_caller(request.headers, backends.serving)
+    question = read_question(body, caller, backends.serving, backends.generator)
     answerer = Answerer(backends.retrieval, backends.generation, backends.serving)
     timeout_s = backends.serving.answer_timeout_s
     if not body.stream:
@@ -68,7 +70,15 @@ async def search(request: Request) -> Response:
     backends = _backends(request)
     body = parse_body(await read_body(request, backends.serving.max_body_bytes), SearchBody)
     _check_search(body, backends.serving)
-    item = SearchItem(question=body.text, top_k=body.top_k, mode=body.mode, filter=body.filter or {})
+    caller = read_caller(request.headers, backends.serving)
+    item = SearchItem(
+        question=body.text,
+        top_k=body.top_k,
+        mode=body.mode,
+        filter=body.filter or {},
+        tenant=caller.tenant,
+        groups=sorted(caller.groups),
+    )
     async with backends.drain.deadline():
         outcome = await search_release(backends.retrieval, item)
     return JsonResponse(outcome.model_dump(include={"release", "hits"}))

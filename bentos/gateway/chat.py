@@ -14,6 +14,7 @@ from bentos.gateway.draining import Drain
 from bentos.gateway.errors import ApiError
 from bentos.gateway.protocol import MODEL_ID, ChatRequest
 from forebay.settings import GeneratorSettings, ServingSettings
+from forebay.store import Caller
 
 __all__ = ["complete", "read_question", "stream_events"]
 
@@ -22,7 +23,9 @@ logger = logging.getLogger("forebay.gateway")
 _DEFAULT_ANSWER_TOKENS = 160
 
 
-def read_question(request: ChatRequest, serving: ServingSettings, generator: GeneratorSettings) -> Question:
+def read_question(
+    request: ChatRequest, caller: Caller, serving: ServingSettings, generator: GeneratorSettings
+) -> Question:
     """Take the question and the limits from a request.
 
     Raises:
@@ -53,6 +56,7 @@ def read_question(request: ChatRequest, serving: ServingSettings, generator: Gen
     sampling = request.model_dump(include={"top_p", "seed", "presence_penalty", "frequency_penalty"}, exclude_none=True)
     return Question(
         text=text,
+        caller=caller,
         max_tokens=min(request.token_limit or _DEFAULT_ANSWER_TOKENS, generator.max_answer_tokens),
         temperature=request.temperature or 0.0,
         sampling=sampling,

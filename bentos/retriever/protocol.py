@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from forebay.store import Hit, SearchMode
+from forebay.store import Caller, Hit, SearchMode
 
 __all__ = ["RetrieverStatus", "SearchItem", "SearchOutcome"]
 
@@ -20,6 +20,15 @@ class SearchItem(BaseModel):
     """Legs to use."""
     filter: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Metadata filter (`forebay.store.filters`)."""
+    tenant: str | None = None
+    """The caller's tenant."""
+    groups: list[str] = Field(default_factory=list[str])
+    """The caller's groups."""
+
+    @property
+    def caller(self) -> Caller:
+        """On whose behalf is searched; nobody who asks over the network sees everything."""
+        return Caller(self.tenant, frozenset(self.groups))
 
 
 class SearchOutcome(BaseModel):

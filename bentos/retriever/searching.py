@@ -82,8 +82,11 @@ def _filter_error(item: SearchItem) -> str:
 def _search_safely(opened: Opened, items: Sequence[SearchItem], base: SearchOutcome) -> list[SearchOutcome]:
     try:
         return [base.model_copy(update={"hits": hits}) for hits in _search(opened, items)]
-    except (ForebayError, RuntimeError, ValueError):
+    except (ForebayError, RuntimeError, ValueError) as exc:
         if len(items) == 1:
+            # A store need not have all of the language.
+            if isinstance(exc, FilterError):
+                return [base.model_copy(update={"error": "bad_filter", "message": str(exc)})]
             logger.exception("a search failed")
             message = "the search failed; the retriever's log says why."
             return [base.model_copy(update={"error": "failed", "message": message})]
@@ -96,7 +99,7 @@ def _search(opened: Opened, items: Sequence[SearchItem]) -> list[list[Hit]]:
         return []
     vectors = _vectors(opened, items)
     requests = [
-        SearchRequest(item.question, vector, item.top_k, item.mode, item.filter)
+        SearchRequest(item.question, vector, item.top_k, item.mode, item.filter, item.caller)
         for item, vector in zip(items, vectors, strict=True)
     ]
     return opened.release.search(requests)

@@ -18,6 +18,7 @@ from forebay.errors import FilterError
 
 __all__ = [
     "CHUNK_FIELDS",
+    "MAX_VALUE_CHARS",
     "METADATA",
     "And",
     "AnyOf",
@@ -35,13 +36,15 @@ CHUNK_FIELDS = ("doc_id", "source", "uri", "format", "language", "title")
 """Fields that every chunk has, all of them strings."""
 METADATA = "metadata."
 """What comes before the name of one of the document's own fields."""
+MAX_VALUE_CHARS = 4096
+"""Longest string that a field can be compared with."""
 
 _RANGE = ("gt", "gte", "lt", "lte")
 _OPERATORS = ("eq", "ne", "in", "exists", *_RANGE)
 _MAX_DEPTH = 8
 _MAX_CONDITIONS = 200
 _MAX_VALUES = 1000
-_MAX_CHARS = 4096
+_MAX_ALL_VALUES = 10_000
 _MAX_NAME_CHARS = 200
 # What every store compares exactly.
 _MAX_INT = 2**63
@@ -131,10 +134,11 @@ _repr.maxstring = _repr.maxother = 80
 
 
 class _Parser:
-    """Counts the conditions of one filter."""
+    """Counts the conditions of one filter, and the values that its lists hold."""
 
     def __init__(self) -> None:
         self._conditions = 0
+        self._values = 0
 
     def parse(self, where: Any, depth: int) -> Filter:
         if not isinstance(where, Mapping) or not where:
@@ -175,6 +179,9 @@ class _Parser:
             raise FilterError(
                 f"the filter has more than {_MAX_CONDITIONS} conditions; use a list of values instead of many `or`s."
             )
+        self._values += sum(len(condition.values) for condition in conditions if isinstance(condition, AnyOf))
+        if self._values > _MAX_ALL_VALUES:
+            raise FilterError(f"the filter's lists hold more than {_MAX_ALL_VALUES} values in all; ask for fewer.")
         return _all_of(conditions)
 
 
@@ -226,10 +233,10 @@ def _values(name: str, operand: Any) -> Any:
 
 def _scalar(name: str, value: Any) -> Scalar:
     if isinstance(value, str):
-        if len(value) > _MAX_CHARS or not _is_unicode(value):
+        if len(value) > MAX_VALUE_CHARS or not _is_unicode(value):
             raise FilterError(
                 f"the filter on {name!r} has a string of {len(value)} characters; it must be proper Unicode of at most "
-                f"{_MAX_CHARS} characters."
+                f"{MAX_VALUE_CHARS} characters."
             )
         return value
     if not name.startswith(METADATA):

@@ -1,7 +1,8 @@
 """Fill a Qdrant Edge shard: from nothing, or from an earlier shard and what changed since."""
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,13 @@ from forebay.chunks import embedded_text
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import IndexBuildError
 from forebay.settings import IndexSettings
-from forebay.store.access import GROUPS, TENANT
 from forebay.store.bm25 import DocumentFrequencies, bm25_model
 from forebay.store.contract import ShardBase
-from forebay.store.qdrant_filters import qdrant_key
+from forebay.store.filters import METADATA
+from forebay.store.qdrant_filters import KEYWORD_FIELDS, qdrant_key
 from forebay.store.reduction import Reduction
 from forebay.store.shard_files import SEAL, copy_sparse_tree
+from forebay.store.terms import METADATA_TERMS, metadata_terms
 
 __all__ = ["DENSE", "FREQUENCIES", "REDUCTION", "SPARSE", "fill_shard"]
 
@@ -64,7 +66,9 @@ _PAYLOAD = (
     "end_char",
     "text_hash",
 )
-_INDEXED = ("doc_id", "source", "format", "language", qdrant_key(TENANT), qdrant_key(GROUPS))
+_INDEXED = (*KEYWORD_FIELDS, METADATA_TERMS)
+# Fields whose ranges have an index of their own: those that most chunks have a number in.
+_MAX_INDEXED_RANGES = 64
 _NORM_TOLERANCE = 1e-3
 _QUANTIZATIONS = {
     "int8": ScalarQuantizationConfig(ScalarType.Int8),
@@ -102,12 +106,14 @@ def fill_shard(
     try:
         if base is not None:
             parts.append(_without(shard, DocumentFrequencies.load(folder / FREQUENCIES), base.removed))
-        bm25 = bm25_model(settings)
+        bm25, numbers = bm25_model(settings), Counter[str]()
         for batch in batches:
             for start in range(0, batch.num_rows, _UPSERT_ROWS):
                 points, sparse = _points(_rows(batch.slice(start, _UPSERT_ROWS), spec.dim, reduction), bm25)
                 shard.update(UpdateOperation.upsert_points(points))
                 parts.append(DocumentFrequencies.count(sparse))
+                numbers.update(name for point in points for name in _numeric_fields(point))
+        _index_ranges(shard, numbers)
         shard.optimize()
         shard.flush()
     finally:
@@ -128,6 +134,21 @@ def _without(shard: EdgeShard, frequencies: DocumentFrequencies, removed: list[s
         frequencies = frequencies.minus(DocumentFrequencies.count(terms))
         shard.update(UpdateOperation.delete_points(part))
     return frequencies
+
+
+def _numeric_fields(point: Point) -> Iterator[str]:
+    fields: dict[str, Any] = (point.payload or {})["metadata"]
+    # Qdrant's paths have no way to write these two characters, and no filter names such a field.
+    return (n for n, v in fields.items() if type(v) in (int, float) and n and not {'"', "\\"} & set(n))
+
+
+def _index_ranges(shard: EdgeShard, numbers: Counter[str]) -> None:
+    """Index the numbers of the fields that have most of them; those that the shard had before stay indexed."""
+    indexed = shard.info().payload_schema.keys()
+    free = _MAX_INDEXED_RANGES - (len(indexed) - len(_INDEXED))
+    keys = [qdrant_key(METADATA + name) for name, _ in sorted(numbers.items(), key=lambda item: (-item[1], item[0]))]
+    for key in [key for key in keys if key not in indexed][: max(0, free)]:
+        shard.update(UpdateOperation.create_field_index(key, PayloadSchemaType.Float))
 
 
 def _terms(vector: Any) -> SparseVector:
@@ -171,6 +192,7 @@ def _points(rows: Iterable[tuple[dict[str, Any], list[float]]], bm25: Bm25) -> t
         terms = bm25.embed_document(embedded_text(row["title"], row["heading_path"], row["text"]))
         payload = {name: row[name] for name in _PAYLOAD}
         payload |= {name: json.loads(row[name]) for name in ("metadata", "locations")}
+        payload[METADATA_TERMS] = metadata_terms(payload["metadata"])
         points.append(Point(row["chunk_id"], {DENSE: vector, SPARSE: terms}, payload))
         sparse.append(terms)
     return points, sparse

@@ -19,7 +19,7 @@ from qdrant_edge import (
 )
 
 from forebay.embedding.spec import EmbeddingSpec
-from forebay.errors import IndexBuildError, ReleaseError
+from forebay.errors import FilterError, IndexBuildError, ReleaseError
 from forebay.releases import ReleaseManifest
 from forebay.settings import IndexSettings
 from forebay.store.access import EVERYTHING, RESTRICTED, effective_filter
@@ -28,9 +28,10 @@ from forebay.store.contract import Hit, SearchMode, SearchRequest, ShardBase, Sh
 from forebay.store.filters import Filter, parse_filter
 from forebay.store.fusion import reciprocal_rank_fusion
 from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard
-from forebay.store.qdrant_filters import to_qdrant_filter
+from forebay.store.qdrant_filters import needs_terms, to_qdrant_filter
 from forebay.store.reduction import Reduction
 from forebay.store.shard_files import find_intact, seal, staging_folder, verify
+from forebay.store.terms import METADATA_TERMS
 
 __all__ = ["QdrantEdgeRelease", "QdrantEdgeStore"]
 
@@ -96,12 +97,14 @@ class QdrantEdgeRelease:
             for ref in manifest.shards:
                 self._shards.append(EdgeShard.load(str(root / ref.path)))
             self._reduction = _common_reduction([root / ref.path for ref in manifest.shards], manifest)
+            # Earlier versions of Forebay built shards without it.
+            self._has_terms = all(METADATA_TERMS in shard.info().payload_schema for shard in self._shards)
+            # Where every chunk is for everybody, no search has to look at who may find it.
+            self._is_restricted = self._count(RESTRICTED) > 0
             parts = [DocumentFrequencies.load(root / ref.path / FREQUENCIES) for ref in manifest.shards]
         except Exception as exc:
             self.close()
             raise ReleaseError(f"release {manifest.release_id} can't be opened: {exc}") from exc
-        # Where every chunk is for everybody, no search has to look at who may find it.
-        self._is_restricted = self._count(RESTRICTED) > 0
         self._frequencies = DocumentFrequencies.merge(parts)
         self._bm25 = bm25_model(manifest.index)
         self._oversampling = _OVERSAMPLING[manifest.index.quantization]
@@ -132,8 +135,16 @@ class QdrantEdgeRelease:
             self._shards.pop().close()
 
     def _count(self, where: Filter | None) -> int:
-        request = CountRequest(exact=True, filter=to_qdrant_filter(where))
+        request = CountRequest(exact=True, filter=self._index_filter(where))
         return sum(shard.count(request) for shard in self._shards)
+
+    def _index_filter(self, where: Filter | None) -> qdrant.Filter | None:
+        if not self._has_terms and where is not None and needs_terms(where):
+            raise FilterError(
+                f"the release {self._manifest.release_id} was built by an earlier version of Forebay and can't be "
+                "filtered by metadata; build the index again."
+            )
+        return to_qdrant_filter(where)
 
     def _legs(self, request: SearchRequest) -> dict[str, QueryRequest]:
         if request.vector.shape != (self._manifest.embedding.dim,):
@@ -142,7 +153,7 @@ class QdrantEdgeRelease:
                 f"{self._manifest.embedding.dim}."
             )
         caller = request.caller if self._is_restricted else EVERYTHING
-        where = to_qdrant_filter(effective_filter(request.where, caller))
+        where = self._index_filter(effective_filter(request.where, caller))
         limit = _candidates(request)
         legs: dict[str, QueryRequest] = {}
         if request.mode != SearchMode.BM25:

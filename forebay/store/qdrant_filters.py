@@ -1,15 +1,22 @@
-"""Filters as Qdrant Edge takes them."""
+"""Filters as Qdrant Edge takes them.
 
-import numpy as np
+Every condition is answered by a payload index: reading payloads takes 4 us a point and condition, so that one request
+could keep a processor busy for minutes.
+"""
+
+from collections.abc import Sequence
+
 import qdrant_edge as qdrant
-from qdrant_edge import FieldCondition, IsEmptyCondition, MatchAny, MatchValue, RangeFloat
+from qdrant_edge import FieldCondition, IsEmptyCondition, MatchAny, RangeFloat
 
-from forebay.store.filters import METADATA, And, AnyOf, Equals, Exists, Filter, InRange, Not, Or, Scalar
+from forebay.store.access import GROUPS, TENANT
+from forebay.store.filters import CHUNK_FIELDS, METADATA, And, AnyOf, Equals, Exists, Filter, InRange, Not, Or, Scalar
+from forebay.store.terms import METADATA_TERMS, field_term
 
-__all__ = ["qdrant_key", "to_qdrant_filter"]
+__all__ = ["KEYWORD_FIELDS", "needs_terms", "qdrant_key", "to_qdrant_filter"]
 
-# From here on neighbouring integers are the same float64, which is what a range compares.
-_FIRST_INEXACT = 2**53
+KEYWORD_FIELDS = (*CHUNK_FIELDS, TENANT, GROUPS)
+"""Fields of strings that have an index of their own; access is asked of every search, and terms take twice as long."""
 
 Condition = FieldCondition | IsEmptyCondition | qdrant.Filter
 
@@ -22,45 +29,52 @@ def to_qdrant_filter(where: Filter | None) -> qdrant.Filter | None:
     return condition if isinstance(condition, qdrant.Filter) else qdrant.Filter(must=[condition])
 
 
+def needs_terms(where: Filter) -> bool:
+    """Say whether a filter is answered by more than `KEYWORD_FIELDS`."""
+    match where:
+        case And(parts) | Or(parts):
+            return any(needs_terms(part) for part in parts)
+        case Not(part):
+            return needs_terms(part)
+        case Equals(field) | AnyOf(field) | InRange(field) | Exists(field):
+            return field not in KEYWORD_FIELDS
+
+
 def qdrant_key(field: str) -> str:
-    """Name a field in the payload; quoted, because a document may call its own one `a.b` or `a[0]`."""
-    return f'{METADATA}"{field.removeprefix(METADATA)}"' if field.startswith(METADATA) else field
+    """Name `metadata.<name>` in the payload, as Qdrant writes it: quoted where a document calls its field `a.b`."""
+    return IsEmptyCondition(f'{METADATA}"{field.removeprefix(METADATA)}"').key
 
 
 def _condition(where: Filter) -> Condition:
     match where:
         case Equals(field, value):
-            return _equals(qdrant_key(field), value)
+            return _any_of(field, [value])
         case AnyOf(field, values):
-            return _any_of(qdrant_key(field), values)
+            return _any_of(field, values)
         case InRange(field, gt, gte, lt, lte):
-            return FieldCondition(key=qdrant_key(field), range=RangeFloat(gt=gt, gte=gte, lt=lt, lte=lte))
+            # Not every range has an index of its own: then only the payloads that have the field are read.
+            within = FieldCondition(key=qdrant_key(field), range=RangeFloat(gt=gt, gte=gte, lt=lt, lte=lte))
+            return qdrant.Filter(must=[_has_term(field_term(field)), within])
+        case Not(Exists(field)) if field in KEYWORD_FIELDS:
+            return IsEmptyCondition(field)
+        case Exists(field) if field in KEYWORD_FIELDS:
+            return qdrant.Filter(must_not=[IsEmptyCondition(field)])
         case Exists(field):
-            return qdrant.Filter(must_not=[IsEmptyCondition(qdrant_key(field))])
+            return _has_term(field_term(field))
         case And(parts):
             return qdrant.Filter(must=[_condition(part) for part in parts])
         case Or(parts):
             return qdrant.Filter(should=[_condition(part) for part in parts])
-        case Not(Exists(field)):
-            return IsEmptyCondition(qdrant_key(field))
         case Not(part):
             return qdrant.Filter(must_not=[_condition(part)])
 
 
-def _equals(key: str, value: Scalar) -> FieldCondition:
-    if isinstance(value, str):
-        return FieldCondition(key=key, match=MatchValue(value))
-    if isinstance(value, bool):
-        # qdrant-edge 0.9 takes Python's own booleans for the integers 0 and 1.
-        return FieldCondition(key=key, match=MatchValue(np.bool_(value)))  # pyright: ignore[reportArgumentType]
-    if isinstance(value, int) and abs(value) >= _FIRST_INEXACT:
-        return FieldCondition(key=key, match=MatchValue(value))
-    # A range, because a match finds 1 but not 1.0.
-    return FieldCondition(key=key, range=RangeFloat(gte=float(value), lte=float(value)))
-
-
-def _any_of(key: str, values: tuple[str, ...] | tuple[int | float, ...]) -> Condition:
+def _any_of(field: str, values: Sequence[Scalar]) -> FieldCondition:
     texts = [value for value in values if isinstance(value, str)]
-    if texts:
-        return FieldCondition(key=key, match=MatchAny(texts))
-    return qdrant.Filter(should=[_equals(key, value) for value in values])
+    if field in KEYWORD_FIELDS and len(texts) == len(values):
+        return FieldCondition(key=field, match=MatchAny(texts))
+    return _has_term(*(field_term(field, value) for value in values))
+
+
+def _has_term(*terms: str) -> FieldCondition:
+    return FieldCondition(key=METADATA_TERMS, match=MatchAny(list(terms)))

@@ -1,14 +1,13 @@
 """Rows: JSON objects with `text`, and perhaps `id`, `title` and `metadata`."""
 
 import json
-import math
 from dataclasses import dataclass
-from typing import Any
 
 from forebay.documents import RejectionReason
 from forebay.sources.contract import Record
 from spark_jobs.parse_documents.readers.contract import UnparsableError
 from spark_jobs.parse_documents.readers.encodings import decode
+from spark_jobs.parse_documents.readers.fields import filterable_fields
 
 __all__ = ["Row", "parse_row"]
 
@@ -49,20 +48,13 @@ def parse_row(record: Record) -> Row:
     text = _without_surrogates(text)
     if not text.strip():
         raise UnparsableError(RejectionReason.BLANK_TEXT, "no text but white space", doc_id)
-    fields = {**record.metadata, **(nested if isinstance(nested, dict) else {})}
-    metadata = {key: value for key, value in fields.items() if _is_filterable(value)}
+    metadata = filterable_fields({**record.metadata, **(nested if isinstance(nested, dict) else {})}, doc_id)
     return Row(
         doc_id=doc_id,
         title=_without_surrogates(title).strip() if isinstance(title, str) else "",
         text=text,
         metadata=_without_surrogates(json.dumps(metadata, sort_keys=True, ensure_ascii=False)),
     )
-
-
-def _is_filterable(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, str | bool) or (isinstance(value, int) and abs(value) < 2**63)
 
 
 def _without_surrogates(text: str) -> str:

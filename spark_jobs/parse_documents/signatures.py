@@ -29,16 +29,20 @@ def shingles_of(text: str) -> set[str]:
     return set(map(" ".join, zip(*(words[start:] for start in range(_SHINGLE_WORDS)), strict=False)))
 
 
-def bands_of(shingles: set[str]) -> list[int]:
+def bands_of(shingles: set[str], audience: str = "") -> list[int]:
     """Give `BANDS` hashes of a MinHash signature and, last, one hash of all shingles: equal for equal words.
+
+    Documents for different callers (`audience`) share none: one would stand for the other, and name its place, among
+    callers who may not know of it.
 
     Source: Broder, "On the resemblance and containment of documents", 1997.
     """
     minhash = RMinHash(num_perm=_PERMUTATIONS, seed=_SEED)
     minhash.update(list(shingles))
     rows = np.array(minhash.digest(), dtype="<u4").reshape(BANDS, -1)
-    bands = [_hash(bytes([number]) + row.tobytes()) for number, row in enumerate(rows)]
-    return [*bands, _hash("\n".join(sorted(shingles)).encode("utf-8", "surrogatepass"))]
+    salt = audience.encode()
+    bands = [_hash(bytes([number]) + row.tobytes() + salt) for number, row in enumerate(rows)]
+    return [*bands, _hash("\n".join(sorted(shingles)).encode("utf-8", "surrogatepass") + salt)]
 
 
 def similarity(one: set[str], other: set[str]) -> float:

@@ -11,6 +11,7 @@ from forebay.documents import DOCUMENTS, QUARANTINE, RejectionReason, content_ha
 from forebay.settings import CorpusSettings
 from forebay.sources.contract import ReadUnit, Source
 from spark_jobs.parse_documents.parsing import Parsed, parse_unit
+from spark_jobs.parse_documents.readers.fields import audience_of
 from spark_jobs.parse_documents.signatures import bands_of, language_of, shingles_of
 
 __all__ = [
@@ -84,9 +85,12 @@ def parsed_rows(spark: SparkSession, source: Source, units: list[ReadUnit], corp
 def _row(unit: ReadUnit, item: object) -> dict[str, object]:
     row: dict[str, object] = {**vars(item), "unit": unit.uri}
     if isinstance(item, Parsed):
-        row["content_hash"] = content_hash(item.uri, item.title, item.text, item.format, item.metadata)
+        audience = audience_of(item.metadata)
+        # Its audience is in the metadata, too; named again, so that rows whose bands lack it are replaced.
+        own = [audience] if audience else []
+        row["content_hash"] = content_hash(item.uri, item.title, item.text, item.format, item.metadata, *own)
         row["language"] = language_of(item.text)
-        row["bands"] = bands_of(shingles_of(item.text))
+        row["bands"] = bands_of(shingles_of(item.text), audience)
     return row
 
 

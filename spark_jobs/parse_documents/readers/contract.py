@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 
 from forebay.documents import RejectionReason
 
-__all__ = ["Extracted", "UnparsableError"]
+__all__ = ["Extracted", "FieldValue", "UnparsableError"]
+
+FieldValue = str | int | float | bool | list[str]
+"""What a document's own field may hold; a list only where it is the document's `groups`."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Extracted:
     """`text`, `markdown` or `pages`: how the text is divided into sections."""
     title: str = ""
     """Title that the file itself gives; empty where it gives none."""
-    metadata: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, str | int | float | bool])
+    metadata: Mapping[str, FieldValue] = field(default_factory=dict[str, FieldValue])
     """Filterable fields that the file gives, such as `author`."""
 
 

@@ -1,13 +1,13 @@
 """JSON files: a document with a field `text`, or any object as readable lines."""
 
 import json
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from forebay.documents import RejectionReason
 from spark_jobs.parse_documents.readers.contract import Extracted, UnparsableError
 from spark_jobs.parse_documents.readers.encodings import decode
+from spark_jobs.parse_documents.readers.fields import filterable_fields
 from spark_jobs.parse_documents.readers.joining import join_bounded
 from spark_jobs.parse_documents.readers.magic import is_binary, wrong_format
 
@@ -18,7 +18,7 @@ def read_json(data: bytes) -> Extracted:
     """Read the text of an object that has `text`, and perhaps `title` and `metadata`; else a line per value.
 
     Raises:
-        UnparsableError: it is not JSON.
+        UnparsableError: it is not JSON, or nobody can tell who may find it.
     """
     if is_binary(data):
         raise wrong_format(data, "a JSON file")
@@ -30,10 +30,11 @@ def read_json(data: bytes) -> Extracted:
         return Extracted(join_bounded(_lines("", value), "\n"), "text")
     title = value.get("title")
     title = title if isinstance(title, str) else ""
+    metadata = filterable_fields(value.get("metadata"))
     text = value.get("text")
     if isinstance(text, str):
-        return Extracted(text, "text", title, _filterable(value.get("metadata")))
-    return Extracted(join_bounded(_lines("", value), "\n"), "text", title)
+        return Extracted(text, "text", title, metadata)
+    return Extracted(join_bounded(_lines("", value), "\n"), "text", title, metadata)
 
 
 def _lines(path: str, value: Any) -> Iterator[str]:
@@ -51,15 +52,3 @@ def _lines(path: str, value: Any) -> Iterator[str]:
 
 def _line(path: str, value: str) -> str:
     return f"{path}: {value}" if path else value
-
-
-def _filterable(fields: Any) -> dict[str, str | int | float | bool]:
-    if not isinstance(fields, dict):
-        return {}
-    return {name: value for name, value in fields.items() if _is_filterable(value)}
-
-
-def _is_filterable(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, str | bool) or (isinstance(value, int) and abs(value) < 2**63)

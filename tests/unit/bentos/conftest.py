@@ -158,14 +158,16 @@ class AxisEmbedder:
 
 
 @pytest.fixture
-def release(tmp_path: Path) -> Callable[[Sequence[str]], ReleaseManifest]:
-    """Builds a real one-shard release of the given texts and saves its manifest."""
+def release(tmp_path: Path) -> Callable[..., ReleaseManifest]:
+    """Builds a real one-shard release of the given texts, perhaps with metadata of each, and saves its manifest."""
     settings = IndexSettings()
     store = QdrantEdgeStore(tmp_path / "shards", SPEC, settings)
     registry = ReleaseRegistry(tmp_path / "releases")
 
-    def build(texts: Sequence[str]) -> ReleaseManifest:
+    def build(texts: Sequence[str], metadata: Sequence[dict[str, object]] = ()) -> ReleaseManifest:
         rows = [_row(number, text) for number, text in enumerate(texts)]
+        for row, fields in zip(rows, metadata, strict=False):
+            row["metadata"] = json.dumps(fields)
         batch = pa.RecordBatch.from_pylist(rows, schema=CHUNKS)
         vectors = pa.array(AxisEmbedder().embed_documents(texts).ravel())
         batch = batch.append_column("vector", pa.FixedSizeListArray.from_arrays(vectors, SPEC.dim))

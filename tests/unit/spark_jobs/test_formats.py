@@ -87,6 +87,53 @@ def test_metadata_keeps_what_can_be_filtered(tmp_path):
     assert json.loads(document.metadata) == {"year": 1960, "name": "n"}
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+@pytest.mark.parametrize(
+    ("fields", "kept"),
+    [
+        ({"tenant": "acme", "groups": ["hr", "board", "hr"]}, {"tenant": "acme", "groups": ["board", "hr"]}),
+        ({"tenant": 7, "groups": " hr "}, {"tenant": "7", "groups": ["hr"]}),
+        ({"tenant": None, "groups": None}, {}),
+    ],
+)
+def test_tenant_and_groups_are_kept_as_names(tmp_path, name, fields, kept):
+    (document,) = _parse(tmp_path, name, _rows({"_id": "1", "text": "x", "metadata": fields}))
+    assert json.loads(document.metadata) == kept
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tenant": ""},
+        {"tenant": " "},
+        {"tenant": ["acme"]},
+        {"tenant": {"name": "acme"}},
+        {"tenant": True},
+        {"tenant": 1.5},
+        {"tenant": "a\nb"},
+        {"tenant": "\ud800"},
+        {"tenant": "x" * 201},
+        {"groups": []},
+        {"groups": ["hr", None]},
+        {"groups": ["hr", 1.5]},
+        {"groups": [""]},
+        {"groups": {"hr": True}},
+        {"groups": [str(n) for n in range(201)]},
+    ],
+)
+def test_a_document_of_which_nobody_can_tell_who_may_find_it_is_rejected(tmp_path, name, fields):
+    (rejected,) = _parse(tmp_path, name, _rows({"_id": "1", "text": "x", "metadata": fields}))
+    assert rejected.reason == Reason.INVALID_ACCESS
+    assert next(iter(fields)) in rejected.detail
+    assert rejected.doc_id == ("1" if name == "a.jsonl" else None)
+
+
+def test_a_json_file_without_a_text_keeps_its_tenant(tmp_path):
+    (document,) = _parse(tmp_path, "a.json", _rows({"note": "x", "metadata": {"tenant": "acme"}}))
+    assert json.loads(document.metadata) == {"tenant": "acme"}
+
+
 def test_lone_surrogates_are_replaced(tmp_path):
     (document,) = _parse(tmp_path, "a.jsonl", b'{"_id": "1", "text": "a\\ud800b \\ud83d\\ude00"}')
     assert document.text == "a\ufffdb \U0001f600"

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from spark_jobs.parse_documents.readers.fields import audience_of
 from spark_jobs.parse_documents.signatures import BANDS, bands_of, language_of, shingles_of, similarity
 
 _ROWS = (Path(__file__).resolve().parents[3] / "samples" / "cranfield" / "corpus.jsonl").read_text("utf-8").splitlines()
@@ -47,3 +48,14 @@ def test_near_duplicates_share_a_band_and_other_texts_do_not():
 )
 def test_the_language_is_told(text, language):
     assert language_of(text) == language
+
+
+def test_documents_for_different_callers_share_no_band():
+    shingles = shingles_of(_TEXTS[0])
+    audiences = [
+        audience_of(json.dumps(fields)) for fields in ({}, {"tenant": "a"}, {"tenant": "b"}, {"groups": ["a"]})
+    ]
+    bands = [set(bands_of(shingles, audience)) for audience in audiences]
+    assert bands[0] == set(bands_of(shingles))
+    assert len(set().union(*bands)) == sum(map(len, bands))
+    assert audience_of('{"tenant": "a", "n": 1}') == audience_of('{"n": 2, "tenant": "a"}')

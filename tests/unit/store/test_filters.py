@@ -91,6 +91,7 @@ def test_a_filter_is_parsed(where, expected):
         (nested(8), "deeper than 8"),
         (nested(900), "deeper than 8"),
         ({"or": [{"source": str(n)} for n in range(201)]}, "more than 200"),
+        ({"or": [{"source": ["x"] * 1000} for _ in range(11)]}, "more than 10000 values"),
     ],
 )
 def test_what_is_not_of_the_language_is_a_named_error(where, says):
@@ -104,5 +105,5 @@ def test_what_is_not_of_the_language_is_a_named_error(where, says):
 def test_a_filter_at_every_limit_is_parsed():
     assert parse_filter(nested(7))
     assert parse_filter({"or": [{"source": str(n)} for n in range(200)]})
-    assert parse_filter({"source": ["x" * 4096] * 1000})
+    assert parse_filter({"or": [{"source": ["x" * 4096] * 1000} for _ in range(10)]})
     assert parse_filter({"metadata.a": [-(2**63), 2**63 - 1]})
