@@ -84,6 +84,7 @@ class Answerer:
             top_k=max(_CANDIDATES, self._settings.passages),
             tenant=question.caller.tenant,
             groups=sorted(question.caller.groups),
+            feedback=self._settings.feedback,
         )
         outcome = await search_release(self._retrieval, item)
         words = _words(outcome.language)

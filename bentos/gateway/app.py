@@ -78,6 +78,7 @@ async def search(request: Request) -> Response:
         filter=body.filter or {},
         tenant=caller.tenant,
         groups=sorted(caller.groups),
+        feedback=backends.serving.feedback,
     )
     async with backends.drain.deadline():
         outcome = await search_release(backends.retrieval, item)

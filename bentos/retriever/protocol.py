@@ -24,6 +24,8 @@ class SearchItem(BaseModel):
     """The caller's tenant."""
     groups: list[str] = Field(default_factory=list[str])
     """The caller's groups."""
+    feedback: bool = True
+    """Whether a hybrid search asks a second time (`forebay.store.feedback`)."""
 
     @property
     def caller(self) -> Caller:

@@ -99,7 +99,7 @@ def _search(opened: Opened, items: Sequence[SearchItem]) -> list[list[Hit]]:
         return []
     vectors = _vectors(opened, items)
     requests = [
-        SearchRequest(item.question, vector, item.top_k, item.mode, item.filter, item.caller)
+        SearchRequest(item.question, vector, item.top_k, item.mode, item.filter, item.caller, item.feedback)
         for item, vector in zip(items, vectors, strict=True)
     ]
     return opened.release.search(requests)

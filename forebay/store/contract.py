@@ -71,6 +71,8 @@ class SearchRequest:
     """Metadata filter, as `forebay.store.filters` describes it."""
     caller: Caller = PUBLIC
     """On whose behalf; hits are only what this caller may find."""
+    feedback: bool = True
+    """Whether a hybrid search asks a second time, moved towards its first hits (`forebay.store.feedback`)."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ class Hit:
     score: float
     """Fused score (hybrid) or the leg's own; higher is nearer. Comparable within one search only."""
     similarity: float | None
-    """Cosine similarity to the question, where the dense leg found the passage. Where the index holds reduced vectors,
-    it is theirs: higher, the fewer dimensions are left."""
+    """Cosine similarity to the question; none in a search by words only. Where the index holds reduced vectors, it is
+    theirs: higher, the fewer dimensions are left."""
     title: str
     """Title of the document."""
     text: str

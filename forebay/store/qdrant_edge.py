@@ -1,12 +1,15 @@
 """The embedded store: Qdrant Edge shards built once with the write-ahead log off, then only read."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
+import numpy as np
 import pyarrow as pa
 import qdrant_edge as qdrant
+from numpy.typing import NDArray
 from qdrant_edge import (
     CountRequest,
     EdgeShard,
@@ -14,8 +17,10 @@ from qdrant_edge import (
     Query,
     QueryBatchRequest,
     QueryRequest,
+    Record,
     ScoredPoint,
     SearchParams,
+    SparseVector,
 )
 
 from forebay.embedding.spec import EmbeddingSpec
@@ -25,6 +30,7 @@ from forebay.settings import IndexSettings
 from forebay.store.access import EVERYTHING, RESTRICTED, effective_filter
 from forebay.store.bm25 import DocumentFrequencies, bm25_model
 from forebay.store.contract import Hit, SearchMode, SearchRequest, ShardBase, ShardRef
+from forebay.store.feedback import FEEDBACK_HITS, expanded_terms, moved_vector
 from forebay.store.filters import Filter, parse_filter
 from forebay.store.fusion import reciprocal_rank_fusion
 from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard
@@ -44,6 +50,21 @@ _OVERSAMPLING = {"int8": 2.0, "binary": 6.0, "product": 4.0, "none": 1.0}
 PointId = int | UUID | str
 ShardAnswers = Sequence[Sequence[ScoredPoint]]
 """What one leg found in each shard."""
+Legs = Mapping[str, ShardAnswers]
+"""What each leg found."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is asked of the index for one request."""
+
+    vector: NDArray[np.float32] | None
+    """Of the dense leg, reduced as the index is; None: not asked."""
+    terms: SparseVector | None
+    """Of the BM25 leg, multiplied by their inverse document frequency; None: not asked."""
+    where: qdrant.Filter | None
+    limit: int
+    """Candidates of each leg."""
 
 
 class QdrantEdgeStore:
@@ -116,14 +137,15 @@ class QdrantEdgeRelease:
 
     def search(self, requests: Sequence[SearchRequest]) -> list[list[Hit]]:
         """Answer several requests; see `OpenRelease.search`."""
-        plans = [self._legs(request) for request in requests]
-        queries = [query for plan in plans for query in plan.values()]
-        if not queries:
-            return [[] for _ in requests]
-        per_shard = [shard.query_batch(QueryBatchRequest(queries)) for shard in self._shards]
-        per_query = zip(*per_shard, strict=True)
-        legs_of = [{name: next(per_query, ()) for name in plan} for plan in plans]
-        return [self._fuse(request, legs) for request, legs in zip(requests, legs_of, strict=True)]
+        plans = [self._plan(request) for request in requests]
+        found = self._ask(plans)
+        moved = [
+            self._moved(plan, legs) if request.feedback else None
+            for request, plan, legs in zip(requests, plans, found, strict=True)
+        ]
+        again = iter(self._ask([plan for plan in moved if plan is not None]))
+        found = [legs if plan is None else next(again) for plan, legs in zip(moved, found, strict=True)]
+        return [self._hits(*answer) for answer in zip(requests, plans, found, strict=True)]
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
         """Count the chunks that match a filter; see `OpenRelease.count`."""
@@ -146,7 +168,7 @@ class QdrantEdgeRelease:
             )
         return to_qdrant_filter(where)
 
-    def _legs(self, request: SearchRequest) -> dict[str, QueryRequest]:
+    def _plan(self, request: SearchRequest) -> _Plan:
         if request.vector.shape != (self._manifest.embedding.dim,):
             raise ReleaseError(
                 f"the question's vector has shape {request.vector.shape}, the release's vectors have dimension "
@@ -154,46 +176,82 @@ class QdrantEdgeRelease:
             )
         caller = request.caller if self._is_restricted else EVERYTHING
         where = self._index_filter(effective_filter(request.where, caller))
-        limit = _candidates(request)
-        legs: dict[str, QueryRequest] = {}
+        vector = terms = None
         if request.mode != SearchMode.BM25:
             vector = request.vector if self._reduction is None else self._reduction(request.vector[None])[0]
-            legs[DENSE] = _query(Query.Nearest(vector.tolist(), using=DENSE), limit, where, self._oversampling)
         if request.mode != SearchMode.DENSE:
             terms = self._frequencies.weigh(self._bm25.embed_query(request.text))
-            if terms.indices:
-                legs[SPARSE] = _query(Query.Nearest(terms, using=SPARSE), limit, where, self._oversampling)
+        return _Plan(vector, terms if terms and terms.indices else None, where, max(request.top_k, _MIN_CANDIDATES))
+
+    def _moved(self, plan: _Plan, legs: Legs) -> _Plan | None:
+        """Plan the second round of a hybrid search; none where one leg has nothing to ask or nothing was found."""
+        if plan.vector is None or plan.terms is None:
+            return None
+        ranked, shard_of = _fused(legs, plan.limit)
+        records = self._records([key for key, _ in ranked[:FEEDBACK_HITS]], shard_of, with_vector=True).values()
+        if not records:
+            return None
+        vectors = [cast("Mapping[str, Any]", record.vector) for record in records]
+        found = np.asarray([vector[DENSE] for vector in vectors], np.float32)
+        terms = expanded_terms(plan.terms, [self._frequencies.weigh(vector[SPARSE]) for vector in vectors])
+        return replace(plan, vector=moved_vector(plan.vector, found), terms=terms)
+
+    def _ask(self, plans: Sequence[_Plan]) -> list[Legs]:
+        """Ask every leg of every plan of every shard."""
+        legs = [self._legs(plan) for plan in plans]
+        queries = [query for leg in legs for query in leg.values()]
+        if not queries:
+            return [{} for _ in plans]
+        per_shard = [shard.query_batch(QueryBatchRequest(queries)) for shard in self._shards]
+        per_query = zip(*per_shard, strict=True)
+        return [{name: next(per_query, ()) for name in leg} for leg in legs]
+
+    def _legs(self, plan: _Plan) -> dict[str, QueryRequest]:
+        legs: dict[str, QueryRequest] = {}
+        if plan.vector is not None:
+            legs[DENSE] = self._query(Query.Nearest(plan.vector.tolist(), using=DENSE), plan)
+        if plan.terms is not None:
+            legs[SPARSE] = self._query(Query.Nearest(plan.terms, using=SPARSE), plan)
         return legs
 
-    def _fuse(self, request: SearchRequest, legs: Mapping[str, ShardAnswers]) -> list[Hit]:
-        best = {name: _best(answers, _candidates(request)) for name, answers in legs.items()}
-        shard_of = {key: number for leg in best.values() for key, _, number in leg}
-        if len(best) == 1:
-            (leg,) = best.values()
-            ranked = [(key, score) for key, score, _ in leg]
-        else:
-            ranked = reciprocal_rank_fusion([[key for key, _, _ in leg] for leg in best.values()])
-        ranked = ranked[: request.top_k]
-        similarity = {key: score for key, score, _ in best.get(DENSE, [])}
-        if DENSE in legs:
-            # What the other leg ranked high may be among the dense leg's answers behind its best.
-            shards = {shard_of[key] for key, _ in ranked if key not in similarity}
-            similarity |= {str(point.id): float(point.score) for shard in shards for point in legs[DENSE][shard]}
-        payloads = self._payloads([key for key, _ in ranked], shard_of)
-        return [_hit(key, score, similarity.get(key), payloads[key]) for key, score in ranked]
+    def _query(self, query: Query, plan: _Plan) -> QueryRequest:
+        quantization = QuantizationSearchParams(rescore=True, oversampling=self._oversampling)
+        params = SearchParams(hnsw_ef=max(128, plan.limit), quantization=quantization)
+        return QueryRequest(limit=plan.limit, query=query, filter=plan.where, params=params)
 
-    def _payloads(self, keys: Sequence[str], shard_of: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-        payloads: dict[str, dict[str, Any]] = {}
+    def _hits(self, request: SearchRequest, plan: _Plan, legs: Legs) -> list[Hit]:
+        ranked, shard_of = _fused(legs, plan.limit)
+        ranked = ranked[: request.top_k]
+        records = self._records([key for key, _ in ranked], shard_of, with_vector=[DENSE])
+        hits: list[Hit] = []
+        for key, score in ranked:
+            record = records[key]
+            similarity = None
+            if plan.vector is not None:
+                vector = cast("Mapping[str, Any]", record.vector)[DENSE]
+                similarity = float(np.dot(plan.vector, vector) / np.linalg.norm(plan.vector))
+            hits.append(_hit(key, score, similarity, record.payload or {}))
+        return hits
+
+    def _records(
+        self, keys: Sequence[str], shard_of: Mapping[str, int], with_vector: bool | list[str]
+    ) -> dict[str, Record]:
+        records: dict[str, Record] = {}
         for number, shard in enumerate(self._shards):
             wanted: list[PointId] = [key for key in keys if shard_of[key] == number]
             if wanted:
-                records = shard.retrieve(wanted, with_payload=True, with_vector=False)
-                payloads |= {str(record.id): record.payload or {} for record in records}
-        return payloads
+                found = shard.retrieve(wanted, with_payload=True, with_vector=with_vector)
+                records |= {str(record.id): record for record in found}
+        return records
 
 
-def _candidates(request: SearchRequest) -> int:
-    return max(request.top_k, _MIN_CANDIDATES)
+def _fused(legs: Legs, limit: int) -> tuple[list[tuple[str, float]], dict[str, int]]:
+    """Merge the shards' answers of each leg and fuse the legs: (key, score) pairs, best first, and each key's shard."""
+    best = [_best(answers, limit) for answers in legs.values()]
+    shard_of = {key: number for leg in best for key, _, number in leg}
+    if len(best) == 1:
+        return [(key, score) for key, score, _ in best[0]], shard_of
+    return reciprocal_rank_fusion([[key for key, _, _ in leg] for leg in best]), shard_of
 
 
 def _best(answers: ShardAnswers, limit: int) -> list[tuple[str, float, int]]:
@@ -230,13 +288,6 @@ def _common_reduction(folders: Sequence[Path], manifest: ReleaseManifest) -> Red
             f"its projection reduces {held[0]} to {held[1]} dimensions, its manifest says {named[0]} to {named[1]}."
         )
     return first
-
-
-def _query(query: Query, limit: int, where: qdrant.Filter | None, oversampling: float) -> QueryRequest:
-    params = SearchParams(
-        hnsw_ef=max(128, limit), quantization=QuantizationSearchParams(rescore=True, oversampling=oversampling)
-    )
-    return QueryRequest(limit=limit, query=query, filter=where, params=params)
 
 
 def _hit(chunk_id: str, score: float, similarity: float | None, payload: dict[str, Any]) -> Hit:

@@ -94,16 +94,36 @@ def test_hybrid_search_fuses_both_legs_by_rank(release, embedder):
         # A leg gives fusion its 50 best at least.
         for rank, hit in enumerate(leg[:50], start=1):
             expected[hit.doc_id] = expected.get(hit.doc_id, 0) + 1 / (60 + rank)
-    hits = _search(release, embedder, question, top_k=10)
+    hits = _search(release, embedder, question, top_k=10, feedback=False)
     assert [hit.score for hit in hits] == pytest.approx(sorted(expected.values(), reverse=True)[:10])
     assert all(hit.score == pytest.approx(expected[hit.doc_id]) for hit in hits)
+
+
+def test_feedback_finds_by_words_that_only_the_first_hits_have(root, store_type, embedder):
+    documents = [("asked", "", "kestrel falcon hover", {})]
+    documents += [(f"near{number}", "", f"falcon hover nest{number}", {}) for number in range(3)]
+    documents += [(f"far{number}", "", f"turbine{number} blade{number} steam{number}", {}) for number in range(20)]
+    manifest = build_release(root, documents, embedder, shards=2)
+    opened = store_type(root, manifest.embedding, manifest.index).open(manifest)
+    try:
+        once = _search(opened, embedder, "kestrel", mode=SearchMode.BM25)
+        assert [hit.doc_id for hit in once] == ["asked"]
+        near = {"near0", "near1", "near2"}
+        assert not near <= {hit.doc_id for hit in _search(opened, embedder, "kestrel", top_k=8, feedback=False)}
+        hits = _search(opened, embedder, "kestrel", top_k=8)
+        assert near <= {hit.doc_id for hit in hits}
+        (vector,) = embedder.embed_queries(["kestrel"])
+        own = {row["doc_id"]: float(np.dot(row["vector"], vector)) for row in chunk_rows(documents, embedder)}
+        assert [hit.similarity for hit in hits] == pytest.approx([own[hit.doc_id] for hit in hits], abs=1e-4)
+    finally:
+        opened.close()
 
 
 def test_a_hit_of_bm25_has_its_similarity_though_the_dense_leg_ranks_it_last(release, embedder):
     vectors = np.array([row["vector"] for row in chunk_rows(_DOCUMENTS, embedder)])
     away = -vectors[59]
     assert (vectors @ away).argsort()[::-1].tolist().index(59) == 59
-    hits = release.search([SearchRequest("item413", away, top_k=10)])[0]
+    hits = release.search([SearchRequest("item413", away, top_k=10, feedback=False)])[0]
     similarity = {hit.doc_id: hit.similarity for hit in hits}
     assert similarity["d59"] == pytest.approx(-1, abs=1e-4)
     (alone,) = release.search([SearchRequest("item413", away, top_k=10, mode=SearchMode.BM25)])[0]
