@@ -4,7 +4,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from forebay.documents import content_hash
 from forebay.embedding.spec import EmbeddingSpec
@@ -25,10 +25,22 @@ class Evaluation(BaseModel):
     """Golden questions asked; 0 where the corpus has none."""
     ndcg10: float | None = None
     """nDCG@10 of the hybrid search."""
+    mrr10: float | None = None
+    """MRR@10 of the hybrid search: 1 / rank of the first relevant document, 0 behind the tenth."""
     recall100: float | None = None
     """recall@100 of the hybrid search."""
+    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict[str, tuple[float, float]])
+    """95% interval of a figure, by its name."""
+    ndcg10_by_question: dict[str, float] = Field(default_factory=dict[str, float])
+    """nDCG@10 of each question, by its id."""
     questions_hash: str = ""
     """Identity of the questions and judgements: only figures over the same ones are compared."""
+    search: str = ""
+    """Version of the way of searching that was measured (`SEARCH_VERSION`); likewise."""
+
+    def is_comparable(self, other: "Evaluation") -> bool:
+        """Whether both were measured with the same questions and the same way of searching."""
+        return (self.questions_hash, self.search) == (other.questions_hash, other.search)
 
 
 class ReleaseManifest(BaseModel):
@@ -201,9 +213,10 @@ def _verify_shards(manifest: ReleaseManifest, shards: Path, *, current: str | No
 def worse_metrics(candidate: Evaluation, current: Evaluation, margin: float) -> list[str]:
     """List the metrics by which a candidate is worse than the current release by more than the margin.
 
-    Evaluations over different questions are not compared, and a metric that one of them lacks neither.
+    Evaluations over different questions or by another way of searching are not compared, and a metric that one of
+    them lacks neither.
     """
-    if candidate.questions_hash != current.questions_hash:
+    if not candidate.is_comparable(current):
         return []
     worse: list[str] = []
     for name in ("ndcg10", "recall100"):

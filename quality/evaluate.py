@@ -10,7 +10,7 @@ from rich.table import Table
 from forebay.embedding.sentence_transformer import load_embedder
 from forebay.errors import ForebayError, ReleaseError
 from forebay.golden import GoldenQuestions
-from forebay.releases import ReleaseManifest, ReleaseRegistry
+from forebay.releases import Evaluation, ReleaseManifest, ReleaseRegistry
 from forebay.settings import PathSettings
 from forebay.store.contract import SearchMode
 from forebay.store.qdrant_edge import QdrantEdgeStore
@@ -19,17 +19,19 @@ from quality.retrieval import evaluate
 __all__ = ["evaluate_release", "main"]
 
 
+_FIGURES = {"ndcg10": "nDCG@10 (95%)", "mrr10": "MRR@10 (95%)", "recall100": "recall@100 (95%)"}
+
+
 def evaluate_release(
     manifest: ReleaseManifest, golden: GoldenQuestions, paths: PathSettings, modes: list[SearchMode]
-) -> dict[SearchMode, tuple[float | None, float | None]]:
-    """Measure (nDCG@10, recall@100) of a release in each mode."""
+) -> dict[SearchMode, Evaluation]:
+    """Measure a release in each mode."""
     embedder = load_embedder(manifest.embedding, paths.models)
     release = QdrantEdgeStore(paths.shards, manifest.embedding, manifest.index).open(manifest)
     try:
-        results = {mode: evaluate(release, embedder, golden, mode) for mode in modes}
+        return {mode: evaluate(release, embedder, golden, mode) for mode in modes}
     finally:
         release.close()
-    return {mode: (result.ndcg10, result.recall100) for mode, result in results.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,11 +54,21 @@ def main(arguments: list[str] | None = None) -> int:
     except ForebayError as exc:
         Console(stderr=True).print(f"[red]{exc}[/red]")
         return 1
-    table = Table("search", "nDCG@10", "recall@100", title=f"release {manifest.release_id}")
-    for mode, (ndcg, recall) in figures.items():
-        table.add_row(mode.value, *("-" if value is None else f"{value:.4f}" for value in (ndcg, recall)))
+    questions_asked = figures[SearchMode.HYBRID].questions
+    table = Table(
+        "search", *_FIGURES.values(), title=f"release {manifest.release_id}", caption=f"{questions_asked} questions"
+    )
+    for mode, measured in figures.items():
+        table.add_row(mode.value, *(_figure(measured, name) for name in _FIGURES))
     Console().print(table)
     return 0
+
+
+def _figure(measured: Evaluation, name: str) -> str:
+    value, interval = getattr(measured, name), measured.intervals.get(name)
+    if value is None:
+        return "-"
+    return f"{value:.4f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
 
 
 if __name__ == "__main__":

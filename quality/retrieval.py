@@ -1,15 +1,16 @@
-"""Retrieval quality of a release on golden questions."""
+"""Retrieval quality of a release on golden questions, and how much of it the index costs."""
 
 from collections.abc import Iterable, Sequence
 
 import ir_measures
-from ir_measures import R, nDCG
+from ir_measures import RR, R, nDCG
 
 from forebay.embedding import Embedder
 from forebay.golden import GoldenQuestions
 from forebay.releases import Evaluation
 from forebay.store.access import EVERYTHING
-from forebay.store.contract import Hit, OpenRelease, SearchMode, SearchRequest
+from forebay.store.contract import SEARCH_VERSION, Hit, OpenRelease, SearchMode, SearchRequest
+from quality.intervals import mean_interval
 
 __all__ = ["evaluate", "rank_documents"]
 
@@ -17,12 +18,13 @@ _DOCUMENTS = 100
 # Chunks asked for, so that 100 different documents are among them.
 _CHUNKS = 400
 _BATCH = 32
+_MEASURES = {"ndcg10": nDCG @ 10, "mrr10": RR @ 10, "recall100": R @ _DOCUMENTS}
 
 
 def evaluate(
     release: OpenRelease, embedder: Embedder, golden: GoldenQuestions, mode: SearchMode = SearchMode.HYBRID
 ) -> Evaluation:
-    """Ask every judged question and compute nDCG@10 and recall@100 over documents (with ir-measures)."""
+    """Ask every judged question and compute nDCG@10, MRR@10 and recall@100 over documents (with ir-measures)."""
     asked = [query_id for query_id in golden.queries if golden.qrels.get(query_id)]
     results: list[ir_measures.ScoredDoc] = []
     for start in range(0, len(asked), _BATCH):
@@ -42,12 +44,19 @@ def evaluate(
         for query_id in asked
         for doc_id, grade in golden.qrels[query_id].items()
     ]
-    values = ir_measures.calc_aggregate([nDCG @ 10, R @ _DOCUMENTS], qrels, results)
+    by_question = {
+        name: {metric.query_id: float(metric.value) for metric in ir_measures.iter_calc([measure], qrels, results)}
+        for name, measure in _MEASURES.items()
+    }
+    # What found nothing at all counts as nothing.
+    values = {name: [found.get(query_id, 0.0) for query_id in asked] for name, found in by_question.items()}
     return Evaluation(
         questions=len(asked),
-        ndcg10=round(float(values[nDCG @ 10]), 6),
-        recall100=round(float(values[R @ _DOCUMENTS]), 6),
+        **{name: round(sum(scores) / len(scores), 6) for name, scores in values.items()},
+        intervals={name: interval for name, scores in values.items() if (interval := mean_interval(scores))},
+        ndcg10_by_question=dict(zip(asked, (round(score, 4) for score in values["ndcg10"]), strict=True)),
         questions_hash=golden.fingerprint,
+        search=SEARCH_VERSION,
     )
 
 

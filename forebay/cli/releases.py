@@ -71,7 +71,7 @@ def show(
         "reduction": manifest.reduction or "none",
         "tables": ", ".join(f"{name} version {version}" for name, version in manifest.table_versions.items()),
         "evaluation": f"{evaluation.questions} questions, nDCG@10 {_figure(evaluation.ndcg10)}, "
-        f"recall@100 {_figure(evaluation.recall100)}",
+        f"MRR@10 {_figure(evaluation.mrr10)}, recall@100 {_figure(evaluation.recall100)}",
     }
     for name, value in rows.items():
         table.add_row(name, value)

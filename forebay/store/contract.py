@@ -15,7 +15,20 @@ from forebay.store.access import PUBLIC, Caller
 if TYPE_CHECKING:
     from forebay.releases import ReleaseManifest
 
-__all__ = ["Hit", "OpenRelease", "SearchMode", "SearchRequest", "ShardBase", "ShardRef", "VectorStore"]
+__all__ = [
+    "SEARCH_VERSION",
+    "Hit",
+    "OpenRelease",
+    "SearchMode",
+    "SearchRequest",
+    "ShardBase",
+    "ShardRef",
+    "VectorStore",
+]
+
+
+SEARCH_VERSION = "2"
+"""Version of the way from a question to its hits; a new one means that figures of quality are measured again."""
 
 
 class SearchMode(StrEnum):

@@ -10,14 +10,16 @@ import dagster as dg
 
 from forebay.candidates import Candidate
 from forebay.embedding.sentence_transformer import load_embedder
-from forebay.errors import ReleaseError
+from forebay.errors import ForebayError, ReleaseError
 from forebay.golden import GoldenQuestions
 from forebay.releases import Evaluation, ReleaseManifest, ReleaseRegistry, now, worse_metrics
 from forebay.settings import CorpusSettings, PathSettings, ReleaseSettings
+from forebay.store.contract import SEARCH_VERSION
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.tables import chunk_table, document_table, quarantine_table
 from orchestration.defs.documents import golden_questions
 from orchestration.defs.index import index_shards
+from quality.intervals import mean_interval
 from quality.retrieval import evaluate
 
 __all__ = ["evaluation", "release"]
@@ -47,15 +49,18 @@ def _candidate_manifest(paths: PathSettings) -> ReleaseManifest:
     )
 
 
-def _evaluate(manifest: ReleaseManifest, paths: PathSettings, registry: ReleaseRegistry) -> Evaluation:
+def _golden_questions(paths: PathSettings) -> GoldenQuestions | None:
     folder = paths.data.absolute() / "golden"
     if not (folder / "queries.jsonl").exists():
-        return Evaluation(questions=0)
-    golden = GoldenQuestions.load(folder / "queries.jsonl", folder / "qrels.tsv")
-    if registry.holds(manifest.release_id):
-        known = registry.load(manifest.release_id).evaluation
-        if known.questions_hash == golden.fingerprint:
-            return known
+        return None
+    return GoldenQuestions.load(folder / "queries.jsonl", folder / "qrels.tsv")
+
+
+def _evaluate(manifest: ReleaseManifest, golden: GoldenQuestions, paths: PathSettings) -> Evaluation:
+    """Measure a release, unless its figures are of the same questions and way of searching."""
+    known = manifest.evaluation
+    if (known.questions_hash, known.search) == (golden.fingerprint, SEARCH_VERSION):
+        return known
     # A document that its source dropped is no failure of retrieval; one that was rejected still counts.
     present = document_table(paths.tables).held_keys("doc_id", golden.judged_documents)
     present |= quarantine_table(paths.tables).held_keys("doc_id", golden.judged_documents)
@@ -81,12 +86,26 @@ def evaluation(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResu
     paths, settings = PathSettings(), ReleaseSettings()
     registry = ReleaseRegistry(paths.releases)
     manifest = _candidate_manifest(paths)
-    measured = _evaluate(manifest, paths, registry)
+    if registry.holds(manifest.release_id):
+        known = registry.load(manifest.release_id).evaluation
+        manifest = manifest.model_copy(update={"evaluation": known})
+    golden = _golden_questions(paths)
+    measured = Evaluation(questions=0) if golden is None else _evaluate(manifest, golden, paths)
     manifest = registry.save(manifest.model_copy(update={"evaluation": measured}))
     current = registry.current()
-    worse = [] if current is None else worse_metrics(measured, current.evaluation, settings.margin)
+    worse: list[str] = []
+    difference = None
+    if current is not None and golden is not None:
+        try:
+            baseline = _evaluate(current, golden, paths)
+            registry.save(current.model_copy(update={"evaluation": baseline}))
+        except ForebayError as exc:
+            context.log.warning(f"the current release can't be measured, so nothing is compared with it: {exc}")
+        else:
+            worse = worse_metrics(measured, baseline, settings.margin)
+            difference = _difference(measured, baseline)
     context.log.info(f"release {manifest.release_id}: nDCG@10 {measured.ndcg10}, recall@100 {measured.recall100}")
-    figures = {"ndcg10": measured.ndcg10, "recall100": measured.recall100}
+    figures = {"ndcg10": measured.ndcg10, "mrr10": measured.mrr10, "recall100": measured.recall100}
     yield dg.MaterializeResult(
         metadata={
             "release_id": manifest.release_id,
@@ -103,10 +122,23 @@ def evaluation(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResu
                     "margin": settings.margin,
                     "worse": "; ".join(worse) or "nothing",
                     "current": "none" if current is None else current.release_id,
+                    "ndcg10_difference": difference or "not compared",
                 },
             )
         ],
     )
+
+
+def _difference(candidate: Evaluation, current: Evaluation) -> str | None:
+    """Describe how the questions' nDCG@10 differ, for the eyes of who looks at the check."""
+    shared = candidate.ndcg10_by_question.keys() & current.ndcg10_by_question.keys()
+    differences = [candidate.ndcg10_by_question[key] - current.ndcg10_by_question[key] for key in sorted(shared)]
+    if (interval := mean_interval(differences)) is None:
+        return None
+    changed = sum(difference != 0 for difference in differences)
+    mean = sum(differences) / len(differences)
+    span = f"95%: {interval[0]:+.4f} to {interval[1]:+.4f}"
+    return f"{mean:+.4f} ({span}); {changed} of {len(differences)} questions changed"
 
 
 def _history(registry: ReleaseRegistry) -> str:
@@ -119,7 +151,12 @@ def _history(registry: ReleaseRegistry) -> str:
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.add_subplot()
     names = [manifest.release_id[:6] for manifest in rated]
-    axes.plot(names, [manifest.evaluation.ndcg10 or 0.0 for manifest in rated], "o-", label="nDCG@10")
+    ndcg = [manifest.evaluation.ndcg10 or 0.0 for manifest in rated]
+    (line,) = axes.plot(names, ndcg, "o-", label="nDCG@10 with its 95% interval")
+    intervals = [manifest.evaluation.intervals.get("ndcg10") for manifest in rated]
+    lows = [value if span is None else span[0] for value, span in zip(ndcg, intervals, strict=True)]
+    highs = [value if span is None else span[1] for value, span in zip(ndcg, intervals, strict=True)]
+    axes.fill_between(names, lows, highs, color=line.get_color(), alpha=0.2)
     axes.plot(names, [manifest.evaluation.recall100 or 0.0 for manifest in rated], "s-", label="recall@100")
     axes.set_ylim(0, 1)
     axes.set_xlabel("release")

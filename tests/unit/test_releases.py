@@ -135,8 +135,8 @@ def test_saving_again_keeps_the_creation_time(registry):
     assert again.created_at == datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def _rated(ndcg10, recall100, questions_hash="q"):
-    return Evaluation(questions=5, ndcg10=ndcg10, recall100=recall100, questions_hash=questions_hash)
+def _rated(ndcg10, recall100, questions_hash="q", search="2"):
+    return Evaluation(questions=5, ndcg10=ndcg10, recall100=recall100, questions_hash=questions_hash, search=search)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,7 @@ def _rated(ndcg10, recall100, questions_hash="q"):
         (_rated(0.38, 0.80), ["ndcg10"]),
         (_rated(0.30, 0.60), ["ndcg10", "recall100"]),
         (_rated(0.10, 0.10, "other questions"), []),
+        (_rated(0.10, 0.10, search="1"), []),
     ],
 )
 def test_the_gate_compares_metrics_over_the_same_questions(candidate, worse):

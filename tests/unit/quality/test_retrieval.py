@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import ndcg_score
 
 from forebay.golden import GoldenQuestions
-from forebay.store.contract import SearchMode
+from forebay.store.contract import SearchMode, SearchRequest
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.testing import HashEmbedder
 from quality.retrieval import evaluate, rank_documents
@@ -37,6 +37,29 @@ def test_ndcg_agrees_with_scikit_learn(release):
     assert measured.questions == 2
     assert measured.ndcg10 == pytest.approx(np.mean(expected), abs=0.02)
     assert measured.recall100 == 1.0
+    assert list(measured.ndcg10_by_question.values()) == pytest.approx(expected, abs=0.02)
+    low, high = measured.intervals["ndcg10"]
+    assert min(expected) - 0.02 <= low <= measured.ndcg10 <= high <= max(expected) + 0.02
+
+
+def test_mrr_is_the_mean_of_one_over_the_rank_of_the_first_relevant_document(release):
+    embedder = HashEmbedder()
+    golden = GoldenQuestions({"q1": "wing lift", "q2": "shock"}, _QRELS)
+    measured = evaluate(release, embedder, golden, SearchMode.BM25)
+    ranks = []
+    for query_id, grades in _QRELS.items():
+        text = golden.queries[query_id]
+        request = SearchRequest(text, embedder.embed_queries([text])[0], 24, SearchMode.BM25)
+        found = rank_documents(release.search([request])[0])
+        ranks.append(min((found.index(doc_id) + 1 for doc_id in grades if doc_id in found), default=None))
+    assert measured.mrr10 == pytest.approx(np.mean([1 / rank if rank and rank <= 10 else 0 for rank in ranks]))
+
+
+def test_a_question_that_finds_nothing_counts_as_nothing(release):
+    golden = GoldenQuestions({"q1": "wing lift", "q2": "unheardofword"}, _QRELS)
+    measured = evaluate(release, HashEmbedder(), golden, SearchMode.BM25)
+    assert measured.ndcg10_by_question["q2"] == 0.0
+    assert measured.ndcg10 == pytest.approx(measured.ndcg10_by_question["q1"] / 2, abs=1e-4)
 
 
 def test_without_judgements_nothing_is_measured(release):
