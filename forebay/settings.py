@@ -232,6 +232,8 @@ class ReleaseSettings(BaseSettings):
 
     margin: float = Field(default=0.01, ge=0)
     """Largest drop of nDCG@10 or recall@100 against the current release that is still promoted."""
+    min_ann_recall: float = Field(default=0.9, ge=0, le=1)
+    """Least recall@10 of each shard's vector index against exact search of the same shard."""
 
 
 def _host_names(value: object) -> object:

@@ -56,6 +56,8 @@ class ShardRef(BaseModel):
     """What its files take on disk, holes left out."""
     checksum: str
     """Hash over the names and contents of its files."""
+    ann_recall10: float | None = None
+    """recall@10 of its vector index against exact search; None where it isn't measured, as in earlier versions."""
 
 
 @dataclass(frozen=True)

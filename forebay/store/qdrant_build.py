@@ -40,7 +40,7 @@ from forebay.store.reduction import Reduction
 from forebay.store.shard_files import SEAL, copy_sparse_tree
 from forebay.store.terms import METADATA_TERMS, metadata_terms
 
-__all__ = ["DENSE", "FREQUENCIES", "REDUCTION", "SPARSE", "fill_shard"]
+__all__ = ["DENSE", "FREQUENCIES", "REDUCTION", "SPARSE", "fill_shard", "terms_of"]
 
 DENSE = "dense"
 """Name of the embedding in a shard."""
@@ -130,7 +130,7 @@ def _without(shard: EdgeShard, frequencies: DocumentFrequencies, removed: list[s
     for start in range(0, len(removed), _UPSERT_ROWS):
         part: list[Any] = removed[start : start + _UPSERT_ROWS]
         records = shard.retrieve(part, with_payload=False, with_vector=[SPARSE])
-        terms = [_terms(record.vector) for record in records]
+        terms = [terms_of(record.vector) for record in records]
         frequencies = frequencies.minus(DocumentFrequencies.count(terms))
         shard.update(UpdateOperation.delete_points(part))
     return frequencies
@@ -151,8 +151,8 @@ def _index_ranges(shard: EdgeShard, numbers: Counter[str]) -> None:
         shard.update(UpdateOperation.create_field_index(key, PayloadSchemaType.Float))
 
 
-def _terms(vector: Any) -> SparseVector:
-    # A chunk of stop words only has no terms, and then no sparse vector.
+def terms_of(vector: Any) -> SparseVector:
+    """Give the BM25 terms of a chunk's vectors; one of stop words only has no terms, and then no sparse vector."""
     return vector.get(SPARSE) or SparseVector([], [])
 
 

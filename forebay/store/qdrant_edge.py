@@ -28,12 +28,13 @@ from forebay.errors import FilterError, IndexBuildError, ReleaseError
 from forebay.releases import ReleaseManifest
 from forebay.settings import IndexSettings
 from forebay.store.access import EVERYTHING, RESTRICTED, effective_filter
+from forebay.store.ann_recall import ann_recall
 from forebay.store.bm25 import DocumentFrequencies, bm25_model
 from forebay.store.contract import Hit, SearchMode, SearchRequest, ShardBase, ShardRef
 from forebay.store.feedback import FEEDBACK_HITS, expanded_terms, moved_vector
 from forebay.store.filters import Filter, parse_filter
 from forebay.store.fusion import reciprocal_rank_fusion
-from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard
+from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard, terms_of
 from forebay.store.qdrant_filters import needs_terms, to_qdrant_filter
 from forebay.store.reduction import Reduction
 from forebay.store.shard_files import find_intact, seal, staging_folder, verify
@@ -96,10 +97,13 @@ class QdrantEdgeStore:
             # The first load writes down settings that were left open; sealed before it, no checksum would hold.
             settled = EdgeShard.load(str(staging))
             held = settled.count(CountRequest(exact=True))
+            recall = ann_recall(settled, DENSE, _search_params(_MIN_CANDIDATES, self._settings))
             settled.close()
             if held != chunks:
                 raise IndexBuildError(f"shard {number} holds {held} points after {chunks} chunks were added.")
-            return seal(staging, target, root=self._root, number=number, content=content, chunks=chunks)
+            return seal(
+                staging, target, root=self._root, number=number, content=content, chunks=chunks, ann_recall10=recall
+            )
 
     def open(self, manifest: ReleaseManifest) -> "QdrantEdgeRelease":
         """Open a release for searching; see `VectorStore.open`."""
@@ -128,7 +132,6 @@ class QdrantEdgeRelease:
             raise ReleaseError(f"release {manifest.release_id} can't be opened: {exc}") from exc
         self._frequencies = DocumentFrequencies.merge(parts)
         self._bm25 = bm25_model(manifest.index)
-        self._oversampling = _OVERSAMPLING[manifest.index.quantization]
 
     @property
     def manifest(self) -> ReleaseManifest:
@@ -193,7 +196,7 @@ class QdrantEdgeRelease:
             return None
         vectors = [cast("Mapping[str, Any]", record.vector) for record in records]
         found = np.asarray([vector[DENSE] for vector in vectors], np.float32)
-        terms = expanded_terms(plan.terms, [self._frequencies.weigh(vector[SPARSE]) for vector in vectors])
+        terms = expanded_terms(plan.terms, [self._frequencies.weigh(terms_of(vector)) for vector in vectors])
         return replace(plan, vector=moved_vector(plan.vector, found), terms=terms)
 
     def _ask(self, plans: Sequence[_Plan]) -> list[Legs]:
@@ -215,8 +218,7 @@ class QdrantEdgeRelease:
         return legs
 
     def _query(self, query: Query, plan: _Plan) -> QueryRequest:
-        quantization = QuantizationSearchParams(rescore=True, oversampling=self._oversampling)
-        params = SearchParams(hnsw_ef=max(128, plan.limit), quantization=quantization)
+        params = _search_params(plan.limit, self._manifest.index)
         return QueryRequest(limit=plan.limit, query=query, filter=plan.where, params=params)
 
     def _hits(self, request: SearchRequest, plan: _Plan, legs: Legs) -> list[Hit]:
@@ -252,6 +254,11 @@ def _fused(legs: Legs, limit: int) -> tuple[list[tuple[str, float]], dict[str, i
     if len(best) == 1:
         return [(key, score) for key, score, _ in best[0]], shard_of
     return reciprocal_rank_fusion([[key for key, _, _ in leg] for leg in best]), shard_of
+
+
+def _search_params(limit: int, settings: IndexSettings) -> SearchParams:
+    quantization = QuantizationSearchParams(rescore=True, oversampling=_OVERSAMPLING[settings.quantization])
+    return SearchParams(hnsw_ef=max(128, limit), quantization=quantization)
 
 
 def _best(answers: ShardAnswers, limit: int) -> list[tuple[str, float, int]]:

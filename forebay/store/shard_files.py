@@ -55,7 +55,16 @@ def _is_alive(staging: Path) -> bool:
     return pid.isdigit() and Path(f"/proc/{pid}").exists()
 
 
-def seal(staging: Path, target: Path, *, root: Path, number: int, content: str, chunks: int) -> ShardRef:
+def seal(
+    staging: Path,
+    target: Path,
+    *,
+    root: Path,
+    number: int,
+    content: str,
+    chunks: int,
+    ann_recall10: float | None = None,
+) -> ShardRef:
     """Write the checksums of a finished shard into it and move it to its final place.
 
     Where another process sealed the same shard first, that one is kept.
@@ -68,6 +77,7 @@ def seal(staging: Path, target: Path, *, root: Path, number: int, content: str, 
         chunks=chunks,
         bytes=sum(path.stat().st_blocks for path in files.values()) * _STAT_BLOCK_BYTES,
         checksum=_checksum(files),
+        ann_recall10=ann_recall10,
     )
     sizes = {name: path.stat().st_size for name, path in files.items()}
     document = {"ref": ref.model_dump(), "sizes": sizes}

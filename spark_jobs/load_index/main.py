@@ -8,7 +8,7 @@ from forebay.candidates import Candidate
 from forebay.documents import partition_key
 from forebay.embedding.choice import resolve_spec
 from forebay.errors import DataError, IndexBuildError
-from forebay.settings import EmbeddingSettings, IndexSettings, PathSettings, SparkSettings
+from forebay.settings import EmbeddingSettings, IndexSettings, PathSettings, ReleaseSettings, SparkSettings
 from forebay.store.contract import ShardBase, ShardRef
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.store.reduction import configured_reduction
@@ -170,7 +170,9 @@ def _indexed(orders: JobOrders, refs: dict[int, ShardRef]) -> int:
 def _report(orders: JobOrders, report: Reporter, refs: dict[int, ShardRef], built: int, expected: int) -> None:
     covered = [ref for number, ref in sorted(refs.items()) if number in orders.shards]
     held = _indexed(orders, refs)
-    report.checks(check_index(chunks=expected, indexed=held))
+    recalls = {partition_key(ref.number): ref.ann_recall10 for ref in covered if ref.ann_recall10 is not None}
+    least = ReleaseSettings().min_ann_recall
+    report.checks(check_index(chunks=expected, indexed=held, recalls=recalls, min_recall=least))
     report.figures(
         rows=held,
         size_bytes=sum(ref.bytes for ref in covered),

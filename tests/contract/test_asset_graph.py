@@ -62,6 +62,7 @@ def test_every_check_of_the_pipeline_blocks(graph):
         ("embeddings", "vectors_have_the_right_dimension"),
         ("embeddings", "vectors_are_finite_unit_vectors"),
         ("embeddings", "vectors_differ"),
+        ("index_shards", "index_finds_what_exact_search_finds"),
         ("index_shards", "shards_hold_every_chunk"),
         ("evaluation", "candidate_is_not_worse"),
         ("generator_awq_checkpoint", "awq_answers_like_the_base"),

@@ -119,6 +119,16 @@ def test_feedback_finds_by_words_that_only_the_first_hits_have(root, store_type,
         opened.close()
 
 
+def test_a_first_hit_of_stop_words_only_spoils_no_search(root, store_type, embedder):
+    documents = [("stop", "", "the of and", {}), ("word", "", "kestrel", {})]
+    manifest = build_release(root, documents, embedder)
+    opened = store_type(root, manifest.embedding, manifest.index).open(manifest)
+    try:
+        assert {hit.doc_id for hit in _search(opened, embedder, "the kestrel")} == {"stop", "word"}
+    finally:
+        opened.close()
+
+
 def test_a_hit_of_bm25_has_its_similarity_though_the_dense_leg_ranks_it_last(release, embedder):
     vectors = np.array([row["vector"] for row in chunk_rows(_DOCUMENTS, embedder)])
     away = -vectors[59]
