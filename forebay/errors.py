@@ -8,7 +8,8 @@ ForebayError
 │   └── EmbeddingError      a vector that must not be stored
 ├── IndexBuildError         a shard could not be built
 ├── ReleaseError            a release is missing, incomplete or refused by a gate
-│   └── SpecMismatchError   a release opened with another EmbeddingSpec than it was built with
+│   ├── SpecMismatchError   a release opened with another EmbeddingSpec than it was built with
+│   └── TransferError       a release could not be pushed to, or pulled from, an object store
 ├── FilterError             a metadata filter that can't be translated
 └── ServiceError            a Forebay service could not be reached or answered badly
 """
@@ -27,6 +28,7 @@ __all__ = [
     "ReleaseError",
     "ServiceError",
     "SpecMismatchError",
+    "TransferError",
 ]
 
 
@@ -69,6 +71,10 @@ class ReleaseError(ForebayError):
 
 class SpecMismatchError(ReleaseError):
     """A release was opened with another EmbeddingSpec than the one it was built with."""
+
+
+class TransferError(ReleaseError):
+    """A release could not be pushed to an object store, or pulled from one."""
 
 
 class FilterError(ForebayError):

@@ -114,6 +114,43 @@ def rollback() -> None:
     typer.echo(f"{release_id} is the current release.")
 
 
+@app.command()
+def push(
+    store: Annotated[str, typer.Argument(help="Where to: a folder, or an address such as s3://bucket/releases.")],
+    release_id: Annotated[str | None, typer.Argument(help="The current release if left out.")] = None,
+    promote: Annotated[bool, typer.Option("--promote", help="Make it what `pull` fetches by default.")] = False,
+) -> None:
+    """Send a release to an object store, only the blocks that it lacks; killed, it goes on."""
+    from forebay.block_store import BlockStore
+    from forebay.release_transfer import push as push_release
+
+    registry, shards = _open()
+    release_id = _find(registry, release_id).release_id
+    result = push_release(registry, shards, release_id, BlockStore(store), is_current=promote, report=_say)
+    typer.echo(
+        f"{release_id} is in {store}: {result.moved_blocks:,} of {result.blocks:,} blocks sent, "
+        f"{result.moved_bytes / 2**20:.1f} MiB."
+    )
+
+
+@app.command()
+def pull(
+    store: Annotated[str, typer.Argument(help="Where from: a folder, or an address such as s3://bucket/releases.")],
+    release_id: Annotated[str | None, typer.Argument(help="The store's current release if left out.")] = None,
+) -> None:
+    """Fetch a release from an object store, only the blocks that are not here, and check every one."""
+    from forebay.block_store import BlockStore
+    from forebay.release_transfer import pull as pull_release
+
+    registry, shards = _open()
+    result = pull_release(registry, shards, release_id, BlockStore(store), report=_say)
+    typer.echo(f"{result.release_id} is here; `forebay release promote {result.release_id}` makes it the current one.")
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
 def _open() -> "tuple[ReleaseRegistry, Path]":
     from forebay.cli.configuration import load_settings
     from forebay.releases import ReleaseRegistry

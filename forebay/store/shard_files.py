@@ -17,13 +17,24 @@ from forebay.documents import content_hash
 from forebay.errors import IndexBuildError, ReleaseError
 from forebay.store.contract import ShardRef
 
-__all__ = ["SEAL", "copy_sparse_tree", "find_intact", "is_abandoned_staging", "seal", "staging_folder", "verify"]
+__all__ = [
+    "BLOCK_BYTES",
+    "SEAL",
+    "copy_sparse_tree",
+    "data_blocks",
+    "find_intact",
+    "is_abandoned_staging",
+    "seal",
+    "staging_folder",
+    "verify",
+]
 
 SEAL = "shard.json"
 """File of a finished shard that names its other files, their sizes and checksum."""
 _STAGING_PREFIX = ".building-"
-_BLOCK_BYTES = 1 << 16
-_ZEROS = bytes(_BLOCK_BYTES)
+BLOCK_BYTES = 1 << 16
+"""Size of the blocks that files are compared and transferred by."""
+_ZEROS = bytes(BLOCK_BYTES)
 _STAT_BLOCK_BYTES = 512  # stat(2)
 
 
@@ -196,15 +207,21 @@ def _checksum(files: dict[str, Path]) -> str:
 def _file_checksum(path: Path) -> str:
     """Hash a file's size, and its blocks that are not all zeros, so that zeros may or may not be holes."""
     digest = hashlib.sha256(str(path.stat().st_size).encode())
+    for position, block in data_blocks(path):
+        digest.update(position.to_bytes(8, "big"))
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def data_blocks(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Give a file's aligned blocks of 64 KiB that are not all zeros, with their positions; holes are not read."""
     position = 0
     with path.open("rb") as stream:
         for start, end in _extents(stream):
-            position = max(position, start - start % _BLOCK_BYTES)
+            position = max(position, start - start % BLOCK_BYTES)
             while position < end:
                 stream.seek(position)
-                block = stream.read(_BLOCK_BYTES)
+                block = stream.read(BLOCK_BYTES)
                 if block != _ZEROS[: len(block)]:
-                    digest.update(position.to_bytes(8, "big"))
-                    digest.update(block)
-                position += _BLOCK_BYTES
-    return digest.hexdigest()
+                    yield position, block
+                position += BLOCK_BYTES
