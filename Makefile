@@ -8,7 +8,7 @@ CORPUS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo serve dagster test check bench-quality bench-retrieval bench-embed bench-vectors bench-embed-scaling bench-ingest bench-incremental bench-kills bench-kafka sizing quantize clean
+.PHONY: help setup lock demo serve dagster test check bench-quality bench-retrieval bench-push bench-embed bench-vectors bench-embed-scaling bench-ingest bench-incremental bench-kills bench-kafka sizing quantize clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -42,8 +42,11 @@ check: setup ## Lint, types, import rules, Dagster definitions
 bench-quality: setup ## nDCG@10 and recall@100 on the sample corpus
 	@$(BIN)/python benchmarks/retrieval_quality.py
 
-bench-retrieval: setup ## Latency and throughput of retrieval
-	@$(BIN)/python benchmarks/retrieval_latency.py
+bench-retrieval: setup ## Latency and throughput of retrieval (SIZE=1000000: of the index alone, with that many chunks)
+	@$(BIN)/python $(if $(SIZE),benchmarks/retrieval_scale.py --size $(SIZE),benchmarks/retrieval_latency.py)
+
+bench-push: setup ## Bytes of a second release push after 1% of changes
+	@$(BIN)/python benchmarks/push.py
 
 bench-embed: setup ## Texts/s of the embedding engine, bare and through Spark (5 minutes)
 	@$(BIN)/python benchmarks/embedding_speed.py

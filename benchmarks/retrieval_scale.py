@@ -1,0 +1,348 @@
+"""`make bench-retrieval SIZE=1000000`: the embedded store at scale, without embedding and HTTP.
+
+Shards are built by the product's own store, two at a time as Spark's two cores do; then one client and eight ask them.
+Recall is against exact search over all vectors. hnswlib, where its wheel is there (`pip install hnswlib`), answers the
+same questions in turns with the vector leg, with the least ef that finds as much. A release is switched while 50
+searches a second arrive, answered late or not.
+"""
+
+import argparse
+import json
+import multiprocessing
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from benchmarks.machine import report
+from benchmarks.scale_corpus import SELECTIVITIES, ScaleCorpus, fit_corpus
+from bentos.retriever.switching import Opened, ReleaseFollower
+from forebay.embedding.choice import resolve_spec
+from forebay.embedding.sentence_transformer import load_embedder
+from forebay.embedding.spec import EmbeddingSpec
+from forebay.releases import Evaluation, ReleaseManifest, ReleaseRegistry, now
+from forebay.settings import EmbeddingSettings, IndexSettings, PathSettings
+from forebay.store.contract import OpenRelease, SearchMode, SearchRequest, ShardRef
+from forebay.store.qdrant_edge import QdrantEdgeStore
+
+_K = 10
+_BUILDERS = 2
+_CLIENTS = 8
+_SWITCH_RATE = 50.0
+_SWITCH_S = 10.0
+_ROUNDS = 3
+
+Vectors = NDArray[np.float32]
+Truth = list[set[str]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=1_000_000, help="chunks")
+    parser.add_argument("--shards", type=int, default=8)
+    parser.add_argument("--questions", type=int, default=400)
+    parser.add_argument("--folder", type=Path, help="keep the shards here, and take those that are here already")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="forebay-bench-") as temporary:
+        folder = options.folder or Path(temporary)
+        spec = resolve_spec(EmbeddingSettings(), PathSettings(data=Path(temporary)))
+        corpus = fit_corpus(load_embedder(spec, PathSettings().models), options.size, options.shards)
+        built = _build(corpus, spec, folder)
+        texts, vectors = corpus.questions(options.questions)
+        truths = _truths(corpus, vectors)
+        figures = _measure(corpus, _manifest(spec, built["refs"], "scale"), folder, texts, vectors, truths)
+        switch = _switch(spec, built["refs"], folder, texts, vectors)
+    report({"size": options.size, "shards": options.shards, **figures, **built["figures"], **switch})
+
+
+def _build(corpus: ScaleCorpus, spec: EmbeddingSpec, folder: Path) -> dict[str, Any]:
+    kept = folder / f"built-{corpus.size}-{corpus.shards}.json"
+    if kept.exists():
+        known = json.loads(kept.read_text())
+        return {"refs": [ShardRef.model_validate(ref) for ref in known["refs"]], "figures": known["figures"]}
+    began, refs = time.monotonic(), list[ShardRef]()
+    with _PeakMemory() as memory, ProcessPoolExecutor(_BUILDERS, multiprocessing.get_context("spawn")) as builders:
+        jobs = [builders.submit(_build_shard, corpus, spec, folder, shard) for shard in range(corpus.shards)]
+        for job in jobs:
+            refs.append(job.result())
+            done = sum(ref.chunks for ref in refs)
+            print(f"built {done} of {corpus.size} chunks in {time.monotonic() - began:.0f} s", flush=True)
+    figures = {
+        "build_s": round(time.monotonic() - began),
+        "peak_mb": round(memory.peak / 2**20),
+        "disk_mb": round(sum(ref.bytes for ref in refs) / 2**20),
+        "ann_recall10": min(ref.ann_recall10 or 0.0 for ref in refs),
+    }
+    print(figures, flush=True)
+    kept.write_text(json.dumps({"refs": [ref.model_dump() for ref in refs], "figures": figures}))
+    return {"refs": refs, "figures": figures}
+
+
+def _build_shard(corpus: ScaleCorpus, spec: EmbeddingSpec, folder: Path, shard: int) -> ShardRef:
+    content = f"scale-{corpus.size}-{corpus.shards}"
+    return QdrantEdgeStore(folder, spec, IndexSettings()).build_shard(shard, content, corpus.batches(shard))
+
+
+class _PeakMemory:
+    """Watches the memory of this process and all of its children: pages of files that are mapped don't count."""
+
+    def __enter__(self) -> "_PeakMemory":
+        self.peak, self._ended = 0, threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.5):
+            this = psutil.Process()
+            self.peak = max(self.peak, sum(_anonymous_bytes(one) for one in [this, *this.children(recursive=True)]))
+
+
+def _anonymous_bytes(process: psutil.Process) -> int:
+    try:
+        found = process.memory_info()
+    except psutil.NoSuchProcess:
+        return 0
+    return found.rss - found.shared
+
+
+def _truths(corpus: ScaleCorpus, questions: Vectors) -> dict[str, Truth]:
+    """Find the nearest chunks of each question exactly: among all, and among those of each filter."""
+    every = {"all": 1} | {name: modulus for name, (_, modulus) in SELECTIVITIES.items()}
+    best: dict[str, list[tuple[NDArray[np.float32], NDArray[np.int64]]]] = {name: [] for name in every}
+    for shard in range(corpus.shards):
+        numbers = np.asarray(corpus.numbers(shard))
+        similarity = questions @ corpus.vectors(shard).T
+        for name, modulus in every.items():
+            kept = np.flatnonzero(numbers % modulus == 0)
+            if len(kept):
+                part = similarity[:, kept]
+                order = np.argsort(-part, axis=1)[:, :_K]
+                best[name].append((np.take_along_axis(part, order, axis=1), numbers[kept][order]))
+    truths: dict[str, Truth] = {}
+    for name, parts in best.items():
+        scores, found = (np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True))
+        order = np.argsort(-scores, axis=1)[:, :_K]
+        truths[name] = [{str(number) for number in row} for row in np.take_along_axis(found, order, axis=1).tolist()]
+    return truths
+
+
+def _measure(
+    corpus: ScaleCorpus,
+    manifest: ReleaseManifest,
+    folder: Path,
+    texts: Sequence[str],
+    vectors: Vectors,
+    truths: dict[str, Truth],
+) -> dict[str, Any]:
+    release = QdrantEdgeStore(folder, manifest.embedding, manifest.index).open(manifest)
+    try:
+        hybrid = [SearchRequest(text, vector, _K) for text, vector in zip(texts, vectors, strict=True)]
+        once = [SearchRequest(text, vector, _K, feedback=False) for text, vector in zip(texts, vectors, strict=True)]
+        dense = [SearchRequest(text, vector, _K, SearchMode.DENSE) for text, vector in zip(texts, vectors, strict=True)]
+        bm25 = [SearchRequest(text, vector, _K, SearchMode.BM25) for text, vector in zip(texts, vectors, strict=True)]
+        for request in hybrid:
+            release.search([request])
+        ways = {"hybrid": hybrid, "hybrid_once": once, "dense": dense, "bm25": bm25}
+        times, found = _in_turns({name: [_asking(release, one) for one in ways[name]] for name in ways})
+        figures: dict[str, Any] = {"recall10": _recall(found["dense"], truths["all"])}
+        for name, seconds in times.items():
+            p50, p99 = np.percentile(seconds, [50, 99]) * 1000
+            print(f"{name:<12} p50 {p50:.2f} ms, p99 {p99:.2f} ms", flush=True)
+            prefix = "" if name == "hybrid" else f"{name}_"
+            figures |= {f"{prefix}p50_ms": round(float(p50), 2), f"{prefix}p99_ms": round(float(p99), 2)}
+        figures["qps8"] = _throughput(release, hybrid)
+        figures["hybrid_once_qps8"] = _throughput(release, once)
+        figures["prefilter"] = _prefilter(release, texts, vectors, truths)
+        print({name: figures[name] for name in ("recall10", "qps8", "prefilter")}, flush=True)
+        return figures | _against_hnswlib(corpus, dense, release, vectors, truths["all"], figures["recall10"])
+    finally:
+        release.close()
+
+
+def _asking(release: OpenRelease, request: SearchRequest) -> Callable[[], list[str]]:
+    return lambda: [hit.doc_id for hit in release.search([request])[0]]
+
+
+def _in_turns(
+    ways: dict[str, list[Callable[[], list[str]]]],
+) -> tuple[dict[str, list[float]], dict[str, list[list[str]]]]:
+    """Let the ways take turns question by question; gives each way's seconds, and what it found."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    found: dict[str, list[list[str]]] = {name: [] for name in ways}
+    for turn in range(_ROUNDS):
+        for questions in zip(*ways.values(), strict=True):
+            for name, ask in zip(ways, questions, strict=True):
+                began = time.perf_counter()
+                answer = ask()
+                times[name].append(time.perf_counter() - began)
+                if turn == 0:
+                    found[name].append(answer)
+    return times, found
+
+
+def _recall(found: Sequence[Sequence[str]], truth: Truth) -> float:
+    return round(float(np.mean([len(true & set(one)) / len(true) for one, true in zip(found, truth, strict=True)])), 4)
+
+
+def _throughput(release: OpenRelease, requests: list[SearchRequest]) -> float:
+    """Let eight clients ask, each its next question as soon as it has an answer; gives searches/s."""
+    work = requests * _ROUNDS
+    with ThreadPoolExecutor(_CLIENTS) as clients:
+        began = time.perf_counter()
+        for _ in clients.map(lambda request: release.search([request]), work):
+            pass
+        return round(len(work) / (time.perf_counter() - began), 1)
+
+
+def _prefilter(
+    release: OpenRelease, texts: Sequence[str], vectors: Vectors, truths: dict[str, Truth]
+) -> dict[str, dict[str, float]]:
+    pairs = list(zip(texts, vectors, strict=True))
+    ways = {"all": [_asking(release, SearchRequest(text, vector, _K)) for text, vector in pairs]}
+    wheres = {name: {f"metadata.{field}": 0} for name, (field, _) in SELECTIVITIES.items()}
+    for name, where in wheres.items():
+        ways[name] = [_asking(release, SearchRequest(text, vector, _K, where=where)) for text, vector in pairs]
+    times, _ = _in_turns(ways)
+    unfiltered = float(np.median(times["all"]))
+    figures: dict[str, dict[str, float]] = {}
+    for name, where in wheres.items():
+        asked = [SearchRequest(text, vector, _K, SearchMode.DENSE, where=where) for text, vector in pairs]
+        found = [[hit.doc_id for hit in release.search([request])[0]] for request in asked]
+        p50 = float(np.median(times[name]))
+        figures[name] = {
+            "recall10": _recall(found, truths[name]),
+            "p50_ms": round(1000 * p50, 2),
+            "ratio": round(p50 / unfiltered, 2),
+        }
+    return figures
+
+
+def _against_hnswlib(
+    corpus: ScaleCorpus,
+    dense: Sequence[SearchRequest],
+    release: OpenRelease,
+    vectors: Vectors,
+    truth: Truth,
+    recall: float,
+) -> dict[str, Any]:
+    try:
+        import hnswlib
+    except ImportError:
+        print("hnswlib isn't installed, so nothing is compared with it", flush=True)
+        return {"ratio_vs_hnswlib": None}
+    settings = IndexSettings()
+    index = hnswlib.Index("ip", vectors.shape[1])
+    index.init_index(corpus.size, M=settings.hnsw_m, ef_construction=settings.hnsw_ef_construct)
+    began = time.monotonic()
+    for shard in range(corpus.shards):
+        index.add_items(corpus.vectors(shard), np.asarray(corpus.numbers(shard)), num_threads=_BUILDERS)
+        print(f"hnswlib: {(shard + 1)} of {corpus.shards} parts, {time.monotonic() - began:.0f} s", flush=True)
+    build_s = time.monotonic() - began
+
+    def ask(question: Vectors) -> list[str]:
+        labels, _ = index.knn_query(question[None], _K, num_threads=1)
+        return [str(label) for label in labels[0]]
+
+    reached, ef = 0.0, _K
+    for ef in (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512):
+        index.set_ef(ef)
+        reached = _recall([ask(question) for question in vectors], truth)
+        if reached >= recall:
+            break
+    times, _ = _in_turns(
+        {
+            "ours": [_asking(release, request) for request in dense],
+            "hnswlib": [lambda question=question: ask(question) for question in vectors],
+        }
+    )
+    ours, theirs = (float(np.median(times[name])) for name in ("ours", "hnswlib"))
+    return {
+        "ratio_vs_hnswlib": round(ours / theirs, 2),
+        "hnswlib": {
+            "ef": ef,
+            "recall10": reached,
+            "p50_ms": round(1000 * theirs, 3),
+            "ours_p50_ms": round(1000 * ours, 3),
+            "build_s": round(build_s),
+        },
+    }
+
+
+def _manifest(spec: EmbeddingSpec, refs: Sequence[ShardRef], corpus: str) -> ReleaseManifest:
+    return ReleaseManifest(
+        corpus=corpus,
+        embedding=spec,
+        index=IndexSettings(),
+        shards=tuple(refs),
+        documents=sum(ref.chunks for ref in refs),
+        table_versions={},
+        evaluation=Evaluation(questions=0),
+        created_at=now(),
+    )
+
+
+def _switch(
+    spec: EmbeddingSpec, refs: Sequence[ShardRef], folder: Path, texts: Sequence[str], vectors: Vectors
+) -> dict[str, Any]:
+    """Promote another release of the same shards while searches arrive at a steady rate."""
+    registry = ReleaseRegistry(folder / "releases")
+    one, other = (registry.save(_manifest(spec, refs, name)).release_id for name in ("one", "other"))
+    embedder = load_embedder(spec, PathSettings().models)
+
+    def open_release(manifest: ReleaseManifest) -> Opened:
+        opened = QdrantEdgeStore(folder, spec, manifest.index).open(manifest)
+        opened.search([SearchRequest(texts[0], vectors[0], _K)])
+        return Opened(opened, embedder)
+
+    def search(number: int, due: float) -> tuple[float, float, str]:
+        time.sleep(max(0.0, due - time.perf_counter()))
+        with follower.lease() as opened:
+            if opened is None:
+                return due, 0.0, ""
+            at = number % len(texts)
+            opened.release.search([SearchRequest(texts[at], vectors[at], _K)])
+            return due, time.perf_counter() - due, opened.release.manifest.release_id
+
+    follower = ReleaseFollower(registry, open_release)
+    registry.promote(one, shards=folder)
+    follower.refresh()
+    n = int(2 * _SWITCH_S * _SWITCH_RATE)
+    began = time.perf_counter() + 0.1
+    with ThreadPoolExecutor(64) as clients:
+        jobs = [clients.submit(search, number, began + number / _SWITCH_RATE) for number in range(n)]
+        time.sleep(_SWITCH_S)
+        switching = time.perf_counter()
+        (folder / "releases" / "current").write_text(other)
+        follower.refresh()
+        switched = time.perf_counter()
+        answers = [job.result() for job in jobs]
+    follower.stop()
+    before = [seconds for due, seconds, _ in answers if due < switching]
+    during = [seconds for due, seconds, _ in answers if switching <= due < switched + 1]
+    p99_before, p99_during = (1000 * float(np.percentile(part, 99)) for part in (before, during))
+    return {
+        "switch_failed": sum(not release for *_, release in answers),
+        "switch_s": round(switched - switching, 2),
+        "switch_p99_ms": round(p99_during, 1),
+        "switch_p99_before_ms": round(p99_before, 1),
+        "switch_p99_ratio": round(p99_during / p99_before, 2),
+    }
+
+
+if __name__ == "__main__":
+    main()
