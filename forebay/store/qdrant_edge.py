@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 from uuid import UUID
@@ -46,7 +47,8 @@ __all__ = ["QdrantEdgeRelease", "QdrantEdgeStore"]
 _MIN_CANDIDATES = 50
 # Candidates by the quantized vectors that the original ones rescore, for one that is wanted (`make bench-vectors`).
 _OVERSAMPLING = {"int8": 2.0, "binary": 6.0, "product": 4.0, "none": 1.0}
-
+# Qdrant adds up a BM25 score in any order, so the same score differs in its last bits from one search to the next.
+_EQUAL = 1e-5
 
 PointId = int | UUID | str
 ShardAnswers = Sequence[Sequence[ScoredPoint]]
@@ -191,10 +193,12 @@ class QdrantEdgeRelease:
         if plan.vector is None or plan.terms is None:
             return None
         ranked, shard_of = _fused(legs, plan.limit)
-        records = self._records([key for key, _ in ranked[:FEEDBACK_HITS]], shard_of, with_vector=True).values()
-        if not records:
+        first = [key for key, _ in ranked[:FEEDBACK_HITS]]
+        if not first:
             return None
-        vectors = [cast("Mapping[str, Any]", record.vector) for record in records]
+        records = self._records(first, shard_of, with_vector=True)
+        # In the order of the ranking: sums in another order differ in their last bits, and turn near ties around.
+        vectors = [cast("Mapping[str, Any]", records[key].vector) for key in first]
         found = np.asarray([vector[DENSE] for vector in vectors], np.float32)
         terms = expanded_terms(plan.terms, [self._frequencies.weigh(terms_of(vector)) for vector in vectors])
         return replace(plan, vector=moved_vector(plan.vector, found), terms=terms)
@@ -267,14 +271,18 @@ def _best(answers: ShardAnswers, limit: int) -> list[tuple[str, float, int]]:
     Keys are made of the best only: Qdrant builds a UUID for each, 3 us, and the shards together find many more.
     """
     scores = sorted((point.score for answer in answers for point in answer), reverse=True)
-    least = scores[min(limit, len(scores)) - 1] if scores else 0.0
+    least = scores[min(limit, len(scores)) - 1] - _EQUAL if scores else 0.0
     found = [
         (str(point.id), float(point.score), number)
         for number, answer in enumerate(answers)
         for point in answer
         if point.score >= least
     ]
-    return sorted(found, key=lambda item: (-item[1], item[0]))[:limit]
+    found.sort(key=lambda item: -item[1])
+    group = 0
+    groups = [group := group + (before[1] - after[1] > _EQUAL) for before, after in pairwise(found)]
+    ordered = sorted(zip([0, *groups], found, strict=False), key=lambda item: (item[0], item[1][0]))
+    return [item for _, item in ordered[:limit]]
 
 
 def _common_reduction(folders: Sequence[Path], manifest: ReleaseManifest) -> Reduction | None:

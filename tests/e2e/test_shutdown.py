@@ -37,7 +37,7 @@ def test_sigterm_lets_a_stream_end_and_leaves_nothing_behind(services):
         services.process.terminate()
         after = list(lines)
     assert after[-1] == "[DONE]", after[-1]
-    assert text != whole["content"]
+    assert text != whole["content"], "the question must have an answer of several sentences"
     assert text + "".join(_content(line) for line in after[:-1]) == whole["content"]
     assert services.process.wait(60) == 0
     _, alive = psutil.wait_procs(family, timeout=5)

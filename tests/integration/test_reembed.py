@@ -51,7 +51,8 @@ def _spec(pipeline, model):
 def _best(pipeline, manifest, question):
     embedder = load_embedder(manifest.embedding, pipeline.paths.models)
     opened = QdrantEdgeStore(pipeline.paths.shards, manifest.embedding, manifest.index).open(manifest)
-    (hits,) = opened.search([SearchRequest(question, embedder.embed_queries([question])[0], 5)])
+    # Without feedback: a model of few layers finds much that leads away.
+    (hits,) = opened.search([SearchRequest(question, embedder.embed_queries([question])[0], 5, feedback=False)])
     opened.close()
     return hits[0].doc_id
 
