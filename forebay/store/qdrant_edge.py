@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 from uuid import UUID
@@ -19,7 +18,6 @@ from qdrant_edge import (
     QueryBatchRequest,
     QueryRequest,
     Record,
-    ScoredPoint,
     SearchParams,
     SparseVector,
 )
@@ -34,9 +32,9 @@ from forebay.store.bm25 import DocumentFrequencies, bm25_model
 from forebay.store.contract import Hit, SearchMode, SearchRequest, ShardBase, ShardRef
 from forebay.store.feedback import FEEDBACK_HITS, expanded_terms, moved_vector
 from forebay.store.filters import Filter, parse_filter
-from forebay.store.fusion import reciprocal_rank_fusion
 from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard, terms_of
 from forebay.store.qdrant_filters import needs_terms, to_qdrant_filter
+from forebay.store.qdrant_legs import Legs, cut_short, fused, share_of
 from forebay.store.reduction import Reduction
 from forebay.store.shard_files import find_intact, seal, staging_folder, verify
 from forebay.store.terms import METADATA_TERMS
@@ -45,16 +43,12 @@ __all__ = ["QdrantEdgeRelease", "QdrantEdgeStore"]
 
 # Candidates of each leg: enough that fusion sees past the wanted hits.
 _MIN_CANDIDATES = 50
+# Candidates while the graph of a shard is walked.
+_MIN_EF = 64
 # Candidates by the quantized vectors that the original ones rescore, for one that is wanted (`make bench-vectors`).
 _OVERSAMPLING = {"int8": 2.0, "binary": 6.0, "product": 4.0, "none": 1.0}
-# Qdrant adds up a BM25 score in any order, so the same score differs in its last bits from one search to the next.
-_EQUAL = 1e-5
 
 PointId = int | UUID | str
-ShardAnswers = Sequence[Sequence[ScoredPoint]]
-"""What one leg found in each shard."""
-Legs = Mapping[str, ShardAnswers]
-"""What each leg found."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +186,7 @@ class QdrantEdgeRelease:
         """Plan the second round of a hybrid search; none where one leg has nothing to ask or nothing was found."""
         if plan.vector is None or plan.terms is None:
             return None
-        ranked, shard_of = _fused(legs, plan.limit)
+        ranked, shard_of = fused(legs, plan.limit)
         first = [key for key, _ in ranked[:FEEDBACK_HITS]]
         if not first:
             return None
@@ -205,28 +199,46 @@ class QdrantEdgeRelease:
 
     def _ask(self, plans: Sequence[_Plan]) -> list[Legs]:
         """Ask every leg of every plan of every shard."""
-        legs = [self._legs(plan) for plan in plans]
+        legs = [self._legs(plan, share_of(plan.limit, len(self._shards))) for plan in plans]
         queries = [query for leg in legs for query in leg.values()]
         if not queries:
             return [{} for _ in plans]
         per_shard = [shard.query_batch(QueryBatchRequest(queries)) for shard in self._shards]
         per_query = zip(*per_shard, strict=True)
-        return [{name: next(per_query, ()) for name in leg} for leg in legs]
+        return [
+            self._completed(plan, {name: next(per_query, ()) for name in leg})
+            for plan, leg in zip(plans, legs, strict=True)
+        ]
 
-    def _legs(self, plan: _Plan) -> dict[str, QueryRequest]:
+    def _completed(self, plan: _Plan, legs: Legs) -> Legs:
+        """Ask shards again that hold more of the best than their share, as the one of a long document may."""
+        share = share_of(plan.limit, len(self._shards))
+        cut = {name: cut_short(answers, share, plan.limit) for name, answers in legs.items()}
+        if not any(cut.values()):
+            return legs
+        whole = self._legs(plan, plan.limit)
+        return {
+            name: [
+                self._shards[number].query_batch(QueryBatchRequest([whole[name]]))[0] if number in cut[name] else answer
+                for number, answer in enumerate(answers)
+            ]
+            for name, answers in legs.items()
+        }
+
+    def _legs(self, plan: _Plan, limit: int) -> dict[str, QueryRequest]:
         legs: dict[str, QueryRequest] = {}
         if plan.vector is not None:
-            legs[DENSE] = self._query(Query.Nearest(plan.vector.tolist(), using=DENSE), plan)
+            legs[DENSE] = self._query(Query.Nearest(plan.vector.tolist(), using=DENSE), plan, limit)
         if plan.terms is not None:
-            legs[SPARSE] = self._query(Query.Nearest(plan.terms, using=SPARSE), plan)
+            legs[SPARSE] = self._query(Query.Nearest(plan.terms, using=SPARSE), plan, limit)
         return legs
 
-    def _query(self, query: Query, plan: _Plan) -> QueryRequest:
-        params = _search_params(plan.limit, self._manifest.index)
-        return QueryRequest(limit=plan.limit, query=query, filter=plan.where, params=params)
+    def _query(self, query: Query, plan: _Plan, limit: int) -> QueryRequest:
+        params = _search_params(limit, self._manifest.index)
+        return QueryRequest(limit=limit, query=query, filter=plan.where, params=params)
 
     def _hits(self, request: SearchRequest, plan: _Plan, legs: Legs) -> list[Hit]:
-        ranked, shard_of = _fused(legs, plan.limit)
+        ranked, shard_of = fused(legs, plan.limit)
         ranked = ranked[: request.top_k]
         records = self._records([key for key, _ in ranked], shard_of, with_vector=[DENSE])
         hits: list[Hit] = []
@@ -251,38 +263,9 @@ class QdrantEdgeRelease:
         return records
 
 
-def _fused(legs: Legs, limit: int) -> tuple[list[tuple[str, float]], dict[str, int]]:
-    """Merge the shards' answers of each leg and fuse the legs: (key, score) pairs, best first, and each key's shard."""
-    best = [_best(answers, limit) for answers in legs.values()]
-    shard_of = {key: number for leg in best for key, _, number in leg}
-    if len(best) == 1:
-        return [(key, score) for key, score, _ in best[0]], shard_of
-    return reciprocal_rank_fusion([[key for key, _, _ in leg] for leg in best]), shard_of
-
-
 def _search_params(limit: int, settings: IndexSettings) -> SearchParams:
     quantization = QuantizationSearchParams(rescore=True, oversampling=_OVERSAMPLING[settings.quantization])
-    return SearchParams(hnsw_ef=max(128, limit), quantization=quantization)
-
-
-def _best(answers: ShardAnswers, limit: int) -> list[tuple[str, float, int]]:
-    """Merge what the shards found: (key, score, shard number), best first, equal scores by key.
-
-    Keys are made of the best only: Qdrant builds a UUID for each, 3 us, and the shards together find many more.
-    """
-    scores = sorted((point.score for answer in answers for point in answer), reverse=True)
-    least = scores[min(limit, len(scores)) - 1] - _EQUAL if scores else 0.0
-    found = [
-        (str(point.id), float(point.score), number)
-        for number, answer in enumerate(answers)
-        for point in answer
-        if point.score >= least
-    ]
-    found.sort(key=lambda item: -item[1])
-    group = 0
-    groups = [group := group + (before[1] - after[1] > _EQUAL) for before, after in pairwise(found)]
-    ordered = sorted(zip([0, *groups], found, strict=False), key=lambda item: (item[0], item[1][0]))
-    return [item for _, item in ordered[:limit]]
+    return SearchParams(hnsw_ef=max(_MIN_EF, 2 * limit), quantization=quantization)
 
 
 def _common_reduction(folders: Sequence[Path], manifest: ReleaseManifest) -> Reduction | None:

@@ -71,6 +71,20 @@ def test_dense_search_equals_exact_search_over_all_shards(release, embedder):
         assert [hit.similarity for hit in hits] == pytest.approx(best.tolist(), abs=1e-4)
 
 
+def test_one_shard_may_hold_all_of_the_best(store_type, embedder, tmp_path):
+    # The chunks of a long document lie in one shard: here every eighth, so all in the first one.
+    documents = [
+        (f"d{number}", "", f"kestrel page{number}" if number % 8 == 0 else f"turbine blade{number}", {})
+        for number in range(8 * 60)
+    ]
+    manifest = build_release(tmp_path, documents, embedder, shards=8)
+    release = store_type(tmp_path, manifest.embedding, manifest.index).open(manifest)
+    for mode in (SearchMode.DENSE, SearchMode.BM25):
+        hits = _search(release, embedder, "kestrel", top_k=60, mode=mode)
+        assert {hit.doc_id for hit in hits} == {f"d{number}" for number in range(0, 8 * 60, 8)}
+    release.close()
+
+
 def test_bm25_scores_do_not_depend_on_the_number_of_shards(store_type, embedder, release, tmp_path):
     single = build_release(tmp_path, _DOCUMENTS, embedder, shards=1)
     whole = store_type(tmp_path, single.embedding, single.index).open(single)
@@ -194,6 +208,17 @@ _RESTRICTED = [
 ]
 
 
+@pytest.fixture(scope="module")
+def restricted(store_type, embedder, tmp_path_factory):
+    # More shards than restricted documents: one that holds none is no way around the others.
+    documents = _RESTRICTED + [(f"free{n}", "t", "other", {}) for n in range(3)]
+    root = tmp_path_factory.mktemp("restricted")
+    manifest = build_release(root, documents, embedder, shards=8)
+    opened = store_type(root, manifest.embedding, manifest.index).open(manifest)
+    yield opened
+    opened.close()
+
+
 @pytest.mark.parametrize(
     ("caller", "expected"),
     [
@@ -206,19 +231,14 @@ _RESTRICTED = [
         (EVERYTHING, {"all", "acme", "globex", "acme-hr", "hr"}),
     ],
 )
-def test_a_caller_finds_what_it_may_in_every_leg(store_type, embedder, tmp_path, caller, expected):
-    # More shards than restricted documents: one that holds none is no way around the others.
-    documents = _RESTRICTED + [(f"free{n}", "t", "other", {}) for n in range(3)]
-    manifest = build_release(tmp_path, documents, embedder, shards=8)
-    release = store_type(tmp_path, manifest.embedding, manifest.index).open(manifest)
+def test_a_caller_finds_what_it_may_in_every_leg(restricted, embedder, caller, expected):
     narrow = {"doc_id": [document[0] for document in _RESTRICTED]}
     for mode in SearchMode:
-        hits = _search(release, embedder, "the same words", mode=mode, where=narrow, caller=caller)
+        hits = _search(restricted, embedder, "the same words", mode=mode, where=narrow, caller=caller)
         assert {hit.doc_id for hit in hits} == expected
-        own = _search(release, embedder, "words", mode=mode, where={"metadata.tenant": "globex"}, caller=caller)
+        own = _search(restricted, embedder, "words", mode=mode, where={"metadata.tenant": "globex"}, caller=caller)
         assert {hit.doc_id for hit in own} == expected & {"globex"}
-    assert release.count({"metadata.tenant": {"exists": True}}) == 3
-    release.close()
+    assert restricted.count({"metadata.tenant": {"exists": True}}) == 3
 
 
 def test_counts_follow_the_filter(release):
