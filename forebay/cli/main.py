@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -107,6 +107,27 @@ def reembed(
 def evaluate(context: typer.Context) -> None:
     """Ask the corpus's golden questions and print nDCG@10 and recall@100 (options: `quality.evaluate -h`)."""
     become("quality.evaluate", context.args)
+
+
+@app.command()
+def explain(
+    question: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    mode: Annotated[Literal["hybrid", "dense", "bm25"], typer.Option(help="Legs to use.")] = "hybrid",
+    where: Annotated[str | None, typer.Option("--filter", help="Metadata filter, a JSON object.")] = None,
+    top_k: Annotated[int, typer.Option(min=1, max=1000, help="Hits to show.")] = 5,
+    release: Annotated[str | None, typer.Option(help="Release id; the current one if left out.")] = None,
+) -> None:
+    """Search a release and print what each leg found, how it was joined, and the time of each step."""
+    from rich.console import Console
+
+    from forebay.cli.configuration import load_settings
+    from forebay.cli.explain import explain_question, print_explanation, read_filter
+    from forebay.settings import PathSettings
+    from forebay.store.contract import SearchMode
+
+    paths, filters = load_settings(PathSettings), read_filter(where)
+    found = explain_question(question, paths, release, mode=SearchMode(mode), top_k=top_k, where=filters)
+    print_explanation(*found, top_k=top_k, console=Console())
 
 
 @app.command()

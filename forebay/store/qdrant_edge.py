@@ -30,6 +30,7 @@ from forebay.store.access import EVERYTHING, RESTRICTED, effective_filter
 from forebay.store.ann_recall import ann_recall
 from forebay.store.bm25 import DocumentFrequencies, bm25_model
 from forebay.store.contract import Hit, SearchMode, SearchRequest, ShardBase, ShardRef
+from forebay.store.explanation import Candidate, Explanation, Round, Stopwatch
 from forebay.store.feedback import FEEDBACK_HITS, expanded_terms, moved_vector
 from forebay.store.filters import Filter, parse_filter
 from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard, terms_of
@@ -146,6 +147,28 @@ class QdrantEdgeRelease:
         found = [legs if plan is None else next(again) for plan, legs in zip(moved, found, strict=True)]
         return [self._hits(*answer) for answer in zip(requests, plans, found, strict=True)]
 
+    def explain(self, request: SearchRequest) -> Explanation:
+        """Answer one request by the steps of `search`, and tell what each of them found.
+
+        Raises:
+            FilterError: as `OpenRelease.search`.
+            ReleaseError: likewise.
+        """
+        watch = Stopwatch()
+        plan = self._plan(request)
+        watch.stop("plan")
+        (found,) = self._ask([plan])
+        watch.stop("legs")
+        rounds = [(plan, found)]
+        if request.feedback and (moved := self._moved(plan, found)):
+            watch.stop("feedback")
+            (found,) = self._ask([moved])
+            watch.stop("legs again")
+            rounds.append((moved, found))
+        hits = self._hits(request, plan, found)
+        watch.stop("hits")
+        return Explanation(self._where(request), [self._round(*asked) for asked in rounds], hits, watch.steps_ms)
+
     def count(self, where: Mapping[str, Any] | None = None) -> int:
         """Count the chunks that match a filter; see `OpenRelease.count`."""
         return self._count(parse_filter(where))
@@ -167,14 +190,16 @@ class QdrantEdgeRelease:
             )
         return to_qdrant_filter(where)
 
+    def _where(self, request: SearchRequest) -> Filter | None:
+        return effective_filter(request.where, request.caller if self._is_restricted else EVERYTHING)
+
     def _plan(self, request: SearchRequest) -> _Plan:
         if request.vector.shape != (self._manifest.embedding.dim,):
             raise ReleaseError(
                 f"the question's vector has shape {request.vector.shape}, the release's vectors have dimension "
                 f"{self._manifest.embedding.dim}."
             )
-        caller = request.caller if self._is_restricted else EVERYTHING
-        where = self._index_filter(effective_filter(request.where, caller))
+        where = self._index_filter(self._where(request))
         vector = terms = None
         if request.mode != SearchMode.BM25:
             vector = request.vector if self._reduction is None else self._reduction(request.vector[None])[0]
@@ -250,6 +275,20 @@ class QdrantEdgeRelease:
                 similarity = float(np.dot(plan.vector, vector) / np.linalg.norm(plan.vector))
             hits.append(_hit(key, score, similarity, record.payload or {}))
         return hits
+
+    def _round(self, plan: _Plan, legs: Legs) -> Round:
+        ranked, shard_of = _fused(legs, plan.limit)
+        records = self._records([key for key, _ in ranked], shard_of, with_vector=False)
+
+        def candidate(key: str, score: float) -> Candidate:
+            hit = _hit(key, score, None, records[key].payload or {})
+            return Candidate(key, hit.doc_id, hit.title, score)
+
+        found = {
+            name: [candidate(key, score) for key, score, _ in _best(answers, plan.limit)]
+            for name, answers in legs.items()
+        }
+        return Round(found, [candidate(key, score) for key, score in ranked])
 
     def _records(
         self, keys: Sequence[str], shard_of: Mapping[str, int], with_vector: bool | list[str]

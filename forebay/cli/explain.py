@@ -1,0 +1,152 @@
+"""`forebay explain`: search a release in this process, and print how it came to its hits."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from forebay.embedding.sentence_transformer import load_embedder
+from forebay.errors import ConfigurationError, FilterError, ReleaseError
+from forebay.releases import ReleaseManifest, ReleaseRegistry
+from forebay.settings import PathSettings
+from forebay.store.access import EVERYTHING
+from forebay.store.contract import SearchMode, SearchRequest
+from forebay.store.explanation import Candidate, Explanation, Stopwatch
+from forebay.store.filters import And, AnyOf, Equals, Exists, Filter, InRange, Not, Or
+from forebay.store.qdrant_edge import QdrantEdgeStore
+
+__all__ = ["explain_question", "filter_text", "print_explanation", "read_filter"]
+
+_BOUNDS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+
+def explain_question(
+    question: str, paths: PathSettings, release_id: str | None, *, mode: SearchMode, top_k: int, where: dict[str, Any]
+) -> tuple[ReleaseManifest, Explanation, dict[str, float]]:
+    """Open a release, the current one if none is named, and search it with access to everything.
+
+    Returns:
+        The release, what the search did, and the time of what came before it, in ms by step.
+
+    Raises:
+        ConfigurationError: the question is empty.
+        ReleaseError: there is no such release, or a shard is missing or damaged.
+        FilterError: the filter names an unknown field or has a value of the wrong type.
+        ModelError: the embedding model isn't there.
+    """
+    if not question.strip():
+        raise ConfigurationError('the question is empty; give its words in quotes, like `forebay explain "my words"`.')
+    registry = ReleaseRegistry(paths.releases)
+    manifest = registry.load(release_id) if release_id else registry.current()
+    if manifest is None:
+        raise ReleaseError("there is no release yet; run `forebay ingest PATH` first.")
+    watch = Stopwatch()
+    release = QdrantEdgeStore(paths.shards, manifest.embedding, manifest.index).open(manifest)
+    try:
+        watch.stop("open the release")
+        vector = np.zeros(manifest.embedding.dim, np.float32)
+        # Words alone need no model.
+        if mode != SearchMode.BM25:
+            embedder = load_embedder(manifest.embedding, paths.models)
+            watch.stop("load the model")
+            (vector,) = embedder.embed_queries([question])
+            watch.stop("embed the question")
+        explanation = release.explain(SearchRequest(question, vector, top_k, mode, where, EVERYTHING))
+    finally:
+        release.close()
+    return manifest, explanation, watch.steps_ms
+
+
+def read_filter(text: str | None) -> dict[str, Any]:
+    """Read the JSON object of a filter; none where it is left out.
+
+    Raises:
+        FilterError: it is no JSON object.
+    """
+    try:
+        where = json.loads(text or "{}")
+    except ValueError as exc:
+        raise FilterError(f'the filter {text!r} is no JSON; write it like \'{{"source": "handbook"}}\'.') from exc
+    if not isinstance(where, dict):
+        raise FilterError(f'the filter {text!r} is no JSON object; write it like \'{{"source": "handbook"}}\'.')
+    return where
+
+
+def print_explanation(
+    manifest: ReleaseManifest, explanation: Explanation, before_ms: Mapping[str, float], *, top_k: int, console: Console
+) -> None:
+    """Print what each leg found, the hits with their ranks, the filter, and the time of each step."""
+    console.print(f"release {manifest.release_id}, {manifest.chunks:,} chunks", highlight=False)
+    where = "nothing" if explanation.where is None else filter_text(explanation.where)
+    console.print(Text(f"restricted to: {where}"), soft_wrap=True)
+    for number, asked in enumerate(explanation.rounds):
+        for name, found in asked.legs.items():
+            console.print()
+            console.print(_leg_table(name + " leg" + (", after feedback" if number else ""), found, top_k))
+    console.print()
+    console.print(_hit_table(explanation))
+    console.print()
+    times = Table("step", title="time", title_justify="left", box=None, pad_edge=False)
+    times.add_column("ms", justify="right")
+    for step, taken_ms in {**before_ms, **explanation.steps_ms}.items():
+        times.add_row(step, f"{taken_ms:,.1f}")
+    console.print(times)
+
+
+def filter_text(where: Filter) -> str:
+    """Write a filter as a person would."""
+    match where:
+        case Equals(field, value):
+            return f"{field} = {value!r}"
+        case AnyOf(field, values):
+            return f"{field} in {list(values)!r}"
+        case InRange(field):
+            bounds = {sign: getattr(where, name) for name, sign in _BOUNDS.items()}
+            return " and ".join(f"{field} {sign} {bound:.15g}" for sign, bound in bounds.items() if bound is not None)
+        case Exists(field):
+            return f"{field} exists"
+        case And(parts):
+            return " and ".join(f"({filter_text(part)})" for part in parts)
+        case Or(parts):
+            return " or ".join(f"({filter_text(part)})" for part in parts)
+        case Not(part):
+            return f"not ({filter_text(part)})"
+
+
+def _leg_table(title: str, found: Sequence[Candidate], top_k: int) -> Table:
+    table = Table(title=f"{title}: {len(found)} found", title_justify="left", box=None, pad_edge=False)
+    for name in ("rank", "score"):
+        table.add_column(name, justify="right")
+    for name in ("document", "title"):
+        table.add_column(name, overflow="fold")
+    for rank, candidate in enumerate(found[:top_k], start=1):
+        table.add_row(str(rank), f"{candidate.score:.4f}", Text(candidate.doc_id), Text(candidate.title))
+    return table
+
+
+def _hit_table(explanation: Explanation) -> Table:
+    first, last = explanation.rounds[0], explanation.rounds[-1]
+    table = Table(title=f"hits: {len(explanation.hits)}", title_justify="left", box=None, pad_edge=False)
+    columns = ["hit", "score", "similarity", *(f"{name} rank" for name in last.legs), "fused rank"]
+    for name in [*columns, "before feedback"] if last is not first else columns:
+        table.add_column(name, justify="right")
+    for name in ("document", "title"):
+        table.add_column(name, overflow="fold")
+    for number, hit in enumerate(explanation.hits, start=1):
+        ranks = last.ranks(hit.chunk_id)
+        shown = [ranks.get(name) for name in last.legs] + [last.fused_rank(hit.chunk_id)]
+        if last is not first:
+            shown.append(first.fused_rank(hit.chunk_id))
+        table.add_row(
+            str(number),
+            f"{hit.score:.4f}",
+            "-" if hit.similarity is None else f"{hit.similarity:.4f}",
+            *("-" if rank is None else str(rank) for rank in shown),
+            Text(hit.doc_id),
+            Text(hit.title),
+        )
+    return table

@@ -1,0 +1,124 @@
+import io
+from datetime import UTC, datetime
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from forebay.cli.explain import filter_text, print_explanation
+from forebay.cli.main import app
+from forebay.releases import ReleaseRegistry
+from forebay.settings import PathSettings
+from forebay.store.contract import SearchRequest
+from forebay.store.filters import parse_filter
+from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.testing import HashEmbedder
+from tests.releases import build_release
+
+_DOCUMENTS = [
+    ("valve", "The [red] valve", "kestrel valve closes at high pressure", {"year": 2020}),
+    ("pump", "The pump", "kestrel pump drives water", {"year": 2021}),
+    ("wing", "The wing", "lift of a wing in a flow", {"year": 2022}),
+]
+
+runner = CliRunner(env={"COLUMNS": "200"})
+
+
+@pytest.fixture
+def current(tmp_path, monkeypatch):
+    """A promoted release below the data folder that the commands look at."""
+    monkeypatch.setenv("FOREBAY_DATA", str(tmp_path))
+    paths = PathSettings()
+    registry = ReleaseRegistry(paths.releases)
+    manifest = registry.save(build_release(paths.shards, _DOCUMENTS, HashEmbedder()))
+    registry.promote(manifest.release_id, shards=paths.shards)
+    return manifest
+
+
+def _explain(*arguments):
+    return runner.invoke(app, ["explain", *arguments])
+
+
+def _rows(text, title):
+    """The words of each row of the table with this title."""
+    lines = text[text.index(title) :].splitlines()[2:]
+    return [line.split() for line in lines[: lines.index("") if "" in lines else None]]
+
+
+def test_a_search_by_words_is_explained_without_a_model(current):
+    result = _explain("closes water", "--mode", "bm25")
+    assert result.exit_code == 0, result.output
+    assert current.release_id in result.stdout
+    assert "restricted to: nothing" in result.stdout
+    assert {row[2] for row in _rows(result.stdout, "bm25 leg: 2 found")} == {"valve", "pump"}
+    hits = _rows(result.stdout, "hits: 2")
+    assert [row[0] for row in hits] == ["1", "2"]
+    # No similarity without a vector; a title is no markup.
+    assert all(row[2] == "-" for row in hits)
+    assert "The [red] valve" in result.stdout
+    steps = [" ".join(row[:-1]) for row in _rows(result.stdout, "time")]
+    assert steps == ["open the release", "plan", "legs", "hits"]
+
+
+def test_the_filter_and_the_limit_are_applied_and_shown(current):
+    result = _explain("kestrel", "--mode", "bm25", "--filter", '{"metadata.year": {"gte": 2021}}', "--top-k", "1")
+    assert "restricted to: metadata.year >= 2021" in result.stdout
+    assert [row[2] for row in _rows(result.stdout, "bm25 leg: 1 found")] == ["pump"]
+    assert len(_rows(_explain("kestrel", "--mode", "bm25", "--top-k", "1").stdout, "hits: 1")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["  "], "the question is empty"),
+        (["x", "--filter", "{"], "is no JSON;"),
+        (["x", "--filter", "[]"], "is no JSON object"),
+        (["x", "--filter", '{"colour": "red"}'], "colour"),
+        (["x", "--release", "0123456789abcdef"], "0123456789abcdef"),
+    ],
+)
+def test_what_can_not_be_explained_is_one_sentence(current, arguments, expected):
+    result = _explain(*arguments, "--mode", "bm25")
+    assert result.exit_code == 1
+    assert expected in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_without_a_release_it_says_how_to_make_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("FOREBAY_DATA", str(tmp_path))
+    result = _explain("kestrel")
+    assert result.exit_code == 1
+    assert "forebay ingest PATH" in result.stderr
+
+
+def test_the_ranks_of_every_leg_stand_beside_a_hit(tmp_path):
+    embedder = HashEmbedder()
+    manifest = build_release(tmp_path, _DOCUMENTS, embedder).model_copy(
+        update={"created_at": datetime(2026, 1, 1, tzinfo=UTC)}
+    )
+    opened = QdrantEdgeStore(tmp_path, manifest.embedding, manifest.index).open(manifest)
+    (vector,) = embedder.embed_queries(["kestrel pump"])
+    explanation = opened.explain(SearchRequest("kestrel pump", vector, 3))
+    opened.close()
+    out = io.StringIO()
+    print_explanation(manifest, explanation, {}, top_k=3, console=Console(file=out, width=200))
+    for title in ("dense leg: 3", "bm25 leg: 2", "dense leg, after feedback: 3", "bm25 leg, after feedback"):
+        assert title in out.getvalue()
+    hits = _rows(out.getvalue(), "hits: 3")
+    # hit, score, similarity, rank by vector, by words, fused, before feedback
+    assert hits[0][3:8] == ["1", "1", "1", "1", "pump"]
+    assert hits[1][7] == "valve"
+
+
+def test_a_filter_is_written_as_a_person_would():
+    where = {
+        "or": [
+            {"source": ["a", "b"]},
+            {"not": {"metadata.year": {"gt": 1, "lte": 2}}},
+            {"metadata.a": {"exists": True}},
+        ]
+    }
+    assert filter_text(parse_filter(where)) == (
+        "(source in ['a', 'b']) or (not (metadata.year > 1 and metadata.year <= 2)) or (metadata.a exists)"
+    )
+    assert filter_text(parse_filter({"source": "a", "language": "en"})) == "(source = 'a') and (language = 'en')"
