@@ -341,8 +341,8 @@ class ServingSettings(BaseSettings):
     groups_header: str = Field(default="", pattern=r"^[A-Za-z0-9-]*$")
     """Header that names the caller's groups, divided by commas; as `tenant_header`."""
     feedback: bool = True
-    """Whether a hybrid search asks a second time, moved towards its first hits: better hits, for about twice the time
-    that the index takes (docs/retrieval.md)."""
+    """Whether a hybrid search orders what it found anew, moved towards its first hits: better hits, for some
+    milliseconds (docs/retrieval.md)."""
     release_poll_s: float = Field(default=1.0, gt=0)
     """How often the retriever looks at the release pointer."""
     passages: int = Field(default=3, ge=1, le=20)

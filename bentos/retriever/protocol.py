@@ -25,7 +25,7 @@ class SearchItem(BaseModel):
     groups: list[str] = Field(default_factory=list[str])
     """The caller's groups."""
     feedback: bool = True
-    """Whether a hybrid search asks a second time (`forebay.store.feedback`)."""
+    """Whether a hybrid search orders what it found anew (`forebay.store.feedback`)."""
 
     @property
     def caller(self) -> Caller:

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-SEARCH_VERSION = "2"
+SEARCH_VERSION = "3"
 """Version of the way from a question to its hits; a new one means that figures of quality are measured again."""
 
 
@@ -87,7 +87,7 @@ class SearchRequest:
     caller: Caller = PUBLIC
     """On whose behalf; hits are only what this caller may find."""
     feedback: bool = True
-    """Whether a hybrid search asks a second time, moved towards its first hits (`forebay.store.feedback`)."""
+    """Whether a hybrid search orders what it found anew, moved towards its first hits (`forebay.store.feedback`)."""
 
 
 @dataclass(frozen=True)

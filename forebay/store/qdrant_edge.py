@@ -1,7 +1,7 @@
 """The embedded store: Qdrant Edge shards built once with the write-ahead log off, then only read."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 from uuid import UUID
@@ -31,11 +31,11 @@ from forebay.store.ann_recall import ann_recall
 from forebay.store.bm25 import DocumentFrequencies, bm25_model
 from forebay.store.contract import Hit, SearchMode, SearchRequest, ShardBase, ShardRef
 from forebay.store.explanation import Candidate, Explanation, Round, Stopwatch
-from forebay.store.feedback import FEEDBACK_HITS, expanded_terms, moved_vector
+from forebay.store.feedback import FEEDBACK_HITS, expanded_terms, moved_vector, term_scores
 from forebay.store.filters import Filter, parse_filter
 from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard, terms_of
 from forebay.store.qdrant_filters import needs_terms, to_qdrant_filter
-from forebay.store.qdrant_legs import Legs, cut_short, fused, share_of
+from forebay.store.qdrant_legs import Legs, Ranking, Scored, cut_short, fused, rank, share_of
 from forebay.store.reduction import Reduction
 from forebay.store.shard_files import find_intact, seal, staging_folder, verify
 from forebay.store.terms import METADATA_TERMS
@@ -138,14 +138,11 @@ class QdrantEdgeRelease:
     def search(self, requests: Sequence[SearchRequest]) -> list[list[Hit]]:
         """Answer several requests; see `OpenRelease.search`."""
         plans = [self._plan(request) for request in requests]
-        found = self._ask(plans)
-        moved = [
-            self._moved(plan, legs) if request.feedback else None
-            for request, plan, legs in zip(requests, plans, found, strict=True)
+        found = [rank(legs, plan.limit) for plan, legs in zip(plans, self._ask(plans), strict=True)]
+        return [
+            self._hits(request, plan, (self._fed_back(plan, ranking) if request.feedback else None) or ranking)
+            for request, plan, ranking in zip(requests, plans, found, strict=True)
         ]
-        again = iter(self._ask([plan for plan in moved if plan is not None]))
-        found = [legs if plan is None else next(again) for plan, legs in zip(moved, found, strict=True)]
-        return [self._hits(*answer) for answer in zip(requests, plans, found, strict=True)]
 
     def explain(self, request: SearchRequest) -> Explanation:
         """Answer one request by the steps of `search`, and tell what each of them found.
@@ -157,17 +154,15 @@ class QdrantEdgeRelease:
         watch = Stopwatch()
         plan = self._plan(request)
         watch.stop("plan")
-        (found,) = self._ask([plan])
+        (legs,) = self._ask([plan])
+        rounds = [rank(legs, plan.limit)]
         watch.stop("legs")
-        rounds = [(plan, found)]
-        if request.feedback and (moved := self._moved(plan, found)):
+        if request.feedback and (ranking := self._fed_back(plan, rounds[0])):
+            rounds.append(ranking)
             watch.stop("feedback")
-            (found,) = self._ask([moved])
-            watch.stop("legs again")
-            rounds.append((moved, found))
-        hits = self._hits(request, plan, found)
+        hits = self._hits(request, plan, rounds[-1])
         watch.stop("hits")
-        return Explanation(self._where(request), [self._round(*asked) for asked in rounds], hits, watch.steps_ms)
+        return Explanation(self._where(request), [self._round(ranking) for ranking in rounds], hits, watch.steps_ms)
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
         """Count the chunks that match a filter; see `OpenRelease.count`."""
@@ -207,20 +202,26 @@ class QdrantEdgeRelease:
             terms = self._frequencies.weigh(self._bm25.embed_query(request.text))
         return _Plan(vector, terms if terms and terms.indices else None, where, max(request.top_k, _MIN_CANDIDATES))
 
-    def _moved(self, plan: _Plan, legs: Legs) -> _Plan | None:
-        """Plan the second round of a hybrid search; none where one leg has nothing to ask or nothing was found."""
-        if plan.vector is None or plan.terms is None:
+    def _fed_back(self, plan: _Plan, found: Ranking) -> Ranking | None:
+        """Order the best of a hybrid search anew, by the question moved towards its first hits.
+
+        None where one leg had nothing to ask, or nothing was found.
+        """
+        keys = [key for key, _ in found.fused[: plan.limit]]
+        if plan.vector is None or plan.terms is None or not keys:
             return None
-        ranked, shard_of = fused(legs, plan.limit)
-        first = [key for key, _ in ranked[:FEEDBACK_HITS]]
-        if not first:
-            return None
-        records = self._records(first, shard_of, with_vector=True)
-        # In the order of the ranking: sums in another order differ in their last bits, and turn near ties around.
-        vectors = [cast("Mapping[str, Any]", records[key].vector) for key in first]
-        found = np.asarray([vector[DENSE] for vector in vectors], np.float32)
-        terms = expanded_terms(plan.terms, [self._frequencies.weigh(terms_of(vector)) for vector in vectors])
-        return replace(plan, vector=moved_vector(plan.vector, found), terms=terms)
+        records = self._records(keys, found.shard_of, with_payload=False, with_vector=True)
+        held = [cast("Mapping[str, Any]", records[key].vector) for key in keys]
+        vectors = np.asarray([vector[DENSE] for vector in held], np.float32)
+        terms = [terms_of(vector) for vector in held]
+        weighed = [self._frequencies.weigh(each) for each in terms[:FEEDBACK_HITS]]
+        by_vector = vectors @ moved_vector(plan.vector, vectors[:FEEDBACK_HITS])
+        by_terms = term_scores(expanded_terms(plan.terms, weighed), terms)
+        legs = {
+            DENSE: _in_order(keys, by_vector.tolist()),
+            SPARSE: [(key, score) for key, score in _in_order(keys, by_terms) if score > 0],
+        }
+        return Ranking(legs, fused(legs), found.shard_of)
 
     def _ask(self, plans: Sequence[_Plan]) -> list[Legs]:
         """Ask every leg of every plan of every shard."""
@@ -262,10 +263,9 @@ class QdrantEdgeRelease:
         params = _search_params(limit, self._manifest.index)
         return QueryRequest(limit=limit, query=query, filter=plan.where, params=params)
 
-    def _hits(self, request: SearchRequest, plan: _Plan, legs: Legs) -> list[Hit]:
-        ranked, shard_of = fused(legs, plan.limit)
-        ranked = ranked[: request.top_k]
-        records = self._records([key for key, _ in ranked], shard_of, with_vector=[DENSE])
+    def _hits(self, request: SearchRequest, plan: _Plan, ranking: Ranking) -> list[Hit]:
+        ranked = ranking.fused[: request.top_k]
+        records = self._records([key for key, _ in ranked], ranking.shard_of, with_vector=[DENSE])
         hits: list[Hit] = []
         for key, score in ranked:
             record = records[key]
@@ -276,30 +276,34 @@ class QdrantEdgeRelease:
             hits.append(_hit(key, score, similarity, record.payload or {}))
         return hits
 
-    def _round(self, plan: _Plan, legs: Legs) -> Round:
-        ranked, shard_of = _fused(legs, plan.limit)
-        records = self._records([key for key, _ in ranked], shard_of, with_vector=False)
+    def _round(self, ranking: Ranking) -> Round:
+        records = self._records([key for key, _ in ranking.fused], ranking.shard_of)
 
-        def candidate(key: str, score: float) -> Candidate:
-            hit = _hit(key, score, None, records[key].payload or {})
-            return Candidate(key, hit.doc_id, hit.title, score)
+        def candidates(scored: Scored) -> list[Candidate]:
+            hits = [_hit(key, score, None, records[key].payload or {}) for key, score in scored]
+            return [Candidate(hit.chunk_id, hit.doc_id, hit.title, hit.score) for hit in hits]
 
-        found = {
-            name: [candidate(key, score) for key, score, _ in _best(answers, plan.limit)]
-            for name, answers in legs.items()
-        }
-        return Round(found, [candidate(key, score) for key, score in ranked])
+        return Round({name: candidates(leg) for name, leg in ranking.legs.items()}, candidates(ranking.fused))
 
     def _records(
-        self, keys: Sequence[str], shard_of: Mapping[str, int], with_vector: bool | list[str]
+        self,
+        keys: Sequence[str],
+        shard_of: Mapping[str, int],
+        *,
+        with_payload: bool = True,
+        with_vector: bool | list[str] = False,
     ) -> dict[str, Record]:
         records: dict[str, Record] = {}
         for number, shard in enumerate(self._shards):
             wanted: list[PointId] = [key for key in keys if shard_of[key] == number]
             if wanted:
-                found = shard.retrieve(wanted, with_payload=True, with_vector=with_vector)
+                found = shard.retrieve(wanted, with_payload=with_payload, with_vector=with_vector)
                 records |= {str(record.id): record for record in found}
         return records
+
+
+def _in_order(keys: Sequence[str], scores: Sequence[float]) -> Scored:
+    return sorted(zip(keys, scores, strict=True), key=lambda pair: (-pair[1], pair[0]))
 
 
 def _search_params(limit: int, settings: IndexSettings) -> SearchParams:

@@ -1,6 +1,7 @@
 """What the legs of a search found in each shard of a release, merged into one ranking."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, inf, sqrt
 
@@ -8,7 +9,7 @@ from qdrant_edge import ScoredPoint
 
 from forebay.store.fusion import reciprocal_rank_fusion
 
-__all__ = ["Legs", "ShardAnswers", "cut_short", "fused", "share_of"]
+__all__ = ["Legs", "Ranking", "Scored", "ShardAnswers", "cut_short", "fused", "rank", "share_of"]
 
 # Qdrant adds up a BM25 score in any order, so the same score differs in its last bits from one search to the next.
 _EQUAL = 1e-5
@@ -17,6 +18,20 @@ ShardAnswers = Sequence[Sequence[ScoredPoint]]
 """What one leg found in each shard, each best first."""
 Legs = Mapping[str, ShardAnswers]
 """What each leg found."""
+Scored = Sequence[tuple[str, float]]
+"""Ids of chunks with their scores, best first."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What one round of a search found in the whole release."""
+
+    legs: Mapping[str, Scored]
+    """Each leg's ranking, by the leg's name."""
+    fused: Scored
+    """The legs' rankings joined."""
+    shard_of: Mapping[str, int]
+    """Position of the shard that holds a chunk."""
 
 
 def share_of(limit: int, shards: int) -> int:
@@ -38,13 +53,20 @@ def cut_short(answers: ShardAnswers, share: int, limit: int) -> list[int]:
     return [n for n, answer in enumerate(answers) if len(answer) == share and answer[-1].score >= least]
 
 
-def fused(legs: Legs, limit: int) -> tuple[list[tuple[str, float]], dict[str, int]]:
-    """Merge the shards' answers of each leg and fuse the legs: (key, score) pairs, best first, and each key's shard."""
-    best = [_best(answers, limit) for answers in legs.values()]
-    shard_of = {key: number for leg in best for key, _, number in leg}
-    if len(best) == 1:
-        return [(key, score) for key, score, _ in best[0]], shard_of
-    return reciprocal_rank_fusion([[key for key, _, _ in leg] for leg in best]), shard_of
+def rank(legs: Legs, limit: int) -> Ranking:
+    """Merge the shards' answers of each leg by score, and fuse the legs by rank."""
+    best = {name: _best(answers, limit) for name, answers in legs.items()}
+    shard_of = {key: number for leg in best.values() for key, _, number in leg}
+    scored = {name: [(key, score) for key, score, _ in leg] for name, leg in best.items()}
+    return Ranking(scored, fused(scored), shard_of)
+
+
+def fused(legs: Mapping[str, Scored]) -> Scored:
+    """Fuse the legs' rankings by rank; one alone keeps its scores."""
+    if len(legs) == 1:
+        (alone,) = legs.values()
+        return alone
+    return reciprocal_rank_fusion([[key for key, _ in leg] for leg in legs.values()])
 
 
 def _best(answers: ShardAnswers, limit: int) -> list[tuple[str, float, int]]:
