@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-SEARCH_VERSION = "2"
+SEARCH_VERSION = "3"
 """Version of the way from a question to its hits; a new one means that figures of quality are measured again."""
 
 

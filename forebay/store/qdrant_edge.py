@@ -38,6 +38,7 @@ from forebay.store.filters import Filter, parse_filter
 from forebay.store.fusion import reciprocal_rank_fusion
 from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard, terms_of
 from forebay.store.qdrant_filters import needs_terms, to_qdrant_filter
+from forebay.store.query_rules import NO_RULES, QueryRules, holding_phrases, read_rules
 from forebay.store.reduction import Reduction
 from forebay.store.shard_files import find_intact, seal, staging_folder, verify
 from forebay.store.terms import METADATA_TERMS
@@ -46,6 +47,8 @@ __all__ = ["QdrantEdgeRelease", "QdrantEdgeStore"]
 
 # Candidates of each leg: enough that fusion sees past the wanted hits.
 _MIN_CANDIDATES = 50
+# Of a question with a quoted phrase, whose words may be common: most candidates are dropped for lacking it.
+_PHRASE_CANDIDATES = 200
 # Candidates by the quantized vectors that the original ones rescore, for one that is wanted (`make bench-vectors`).
 _OVERSAMPLING = {"int8": 2.0, "binary": 6.0, "product": 4.0, "none": 1.0}
 # Qdrant adds up a BM25 score in any order, so the same score differs in its last bits from one search to the next.
@@ -69,6 +72,8 @@ class _Plan:
     where: qdrant.Filter | None
     limit: int
     """Candidates of each leg."""
+    rules: QueryRules = NO_RULES
+    """What the question's wording asks for."""
 
 
 class QdrantEdgeStore:
@@ -173,7 +178,8 @@ class QdrantEdgeRelease:
             rounds.append((moved, found))
         hits = self._hits(request, plan, found)
         watch.stop("hits")
-        return Explanation(self._where(request), [self._round(*asked) for asked in rounds], hits, watch.steps_ms)
+        shown = [self._round(*asked) for asked in rounds]
+        return Explanation(self._where(request), plan.rules, shown, hits, watch.steps_ms)
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
         """Count the chunks that match a filter; see `OpenRelease.count`."""
@@ -211,13 +217,19 @@ class QdrantEdgeRelease:
             vector = request.vector if self._reduction is None else self._reduction(request.vector[None])[0]
         if request.mode != SearchMode.DENSE:
             terms = self._frequencies.weigh(self._bm25.embed_query(request.text))
-        return _Plan(vector, terms if terms and terms.indices else None, where, max(request.top_k, _MIN_CANDIDATES))
+        # They are about words, which the dense leg alone doesn't look at.
+        rules = NO_RULES if request.mode == SearchMode.DENSE else read_rules(request.text)
+        limit = max(request.top_k, _PHRASE_CANDIDATES if rules.phrases else _MIN_CANDIDATES)
+        return _Plan(vector, terms if terms and terms.indices else None, where, limit, rules)
 
     def _moved(self, plan: _Plan, legs: Legs) -> _Plan | None:
-        """Plan the second round of a hybrid search; none where one leg has nothing to ask or nothing was found."""
-        if plan.vector is None or plan.terms is None:
+        """Plan the second round of a hybrid search.
+
+        None where one leg has nothing to ask, nothing was found, or the question's wording is against it.
+        """
+        if plan.vector is None or plan.terms is None or not plan.rules.allows_feedback:
             return None
-        ranked, shard_of = _fused(legs, plan.limit)
+        ranked, shard_of = self._ranked(plan, legs)
         first = [key for key, _ in ranked[:FEEDBACK_HITS]]
         if not first:
             return None
@@ -250,8 +262,19 @@ class QdrantEdgeRelease:
         params = _search_params(plan.limit, self._manifest.index)
         return QueryRequest(limit=plan.limit, query=query, filter=plan.where, params=params)
 
+    def _ranked(self, plan: _Plan, legs: Legs) -> tuple[list[tuple[str, float]], dict[str, int]]:
+        """Fuse the legs, as `_fused` does, and drop what lacks a quoted phrase."""
+        ranked, shard_of = _fused(legs, plan.limit, plan.rules.bm25_weight)
+        if plan.rules.phrases:
+            records = self._records([key for key, _ in ranked], shard_of, with_vector=False)
+            payloads = {key: records[key].payload or {} for key, _ in ranked}
+            texts = {key: f"{payload['title']}\n{payload['text']}" for key, payload in payloads.items()}
+            kept = set(holding_phrases(texts, plan.rules.phrases))
+            ranked = [(key, score) for key, score in ranked if key in kept]
+        return ranked, shard_of
+
     def _hits(self, request: SearchRequest, plan: _Plan, legs: Legs) -> list[Hit]:
-        ranked, shard_of = _fused(legs, plan.limit)
+        ranked, shard_of = self._ranked(plan, legs)
         ranked = ranked[: request.top_k]
         records = self._records([key for key, _ in ranked], shard_of, with_vector=[DENSE])
         hits: list[Hit] = []
@@ -265,17 +288,15 @@ class QdrantEdgeRelease:
         return hits
 
     def _round(self, plan: _Plan, legs: Legs) -> Round:
-        ranked, shard_of = _fused(legs, plan.limit)
-        records = self._records([key for key, _ in ranked], shard_of, with_vector=False)
+        ranked, shard_of = self._ranked(plan, legs)
+        records = self._records(list(shard_of), shard_of, with_vector=False)
 
         def candidate(key: str, score: float) -> Candidate:
             hit = _hit(key, score, None, records[key].payload or {})
             return Candidate(key, hit.doc_id, hit.title, score)
 
-        found = {
-            name: [candidate(key, score) for key, score, _ in _best(answers, plan.limit)]
-            for name, answers in legs.items()
-        }
+        best = {name: _best(answers, plan.limit) for name, answers in legs.items()}
+        found = {name: [candidate(key, score) for key, score, _ in leg] for name, leg in best.items()}
         return Round(found, [candidate(key, score) for key, score in ranked])
 
     def _records(
@@ -290,13 +311,14 @@ class QdrantEdgeRelease:
         return records
 
 
-def _fused(legs: Legs, limit: int) -> tuple[list[tuple[str, float]], dict[str, int]]:
+def _fused(legs: Legs, limit: int, bm25_weight: float) -> tuple[list[tuple[str, float]], dict[str, int]]:
     """Merge the shards' answers of each leg and fuse the legs: (key, score) pairs, best first, and each key's shard."""
     best = [_best(answers, limit) for answers in legs.values()]
     shard_of = {key: number for leg in best for key, _, number in leg}
     if len(best) == 1:
         return [(key, score) for key, score, _ in best[0]], shard_of
-    return reciprocal_rank_fusion([[key for key, _, _ in leg] for leg in best]), shard_of
+    weights = [bm25_weight if name == SPARSE else 1.0 for name in legs]
+    return reciprocal_rank_fusion([[key for key, _, _ in leg] for leg in best], weights=weights), shard_of
 
 
 def _search_params(limit: int, settings: IndexSettings) -> SearchParams:
