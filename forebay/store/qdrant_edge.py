@@ -32,6 +32,7 @@ from forebay.store.access import EVERYTHING, RESTRICTED, effective_filter
 from forebay.store.ann_recall import ann_recall
 from forebay.store.bm25 import DocumentFrequencies, bm25_model
 from forebay.store.contract import Hit, SearchMode, SearchRequest, ShardBase, ShardRef
+from forebay.store.diversity import diversify
 from forebay.store.explanation import Candidate, Explanation, Round, Stopwatch
 from forebay.store.feedback import FEEDBACK_HITS, expanded_terms, moved_vector
 from forebay.store.filters import Filter, parse_filter
@@ -273,8 +274,19 @@ class QdrantEdgeRelease:
             ranked = [(key, score) for key, score in ranked if key in kept]
         return ranked, shard_of
 
+    def _diverse(
+        self, request: SearchRequest, ranked: Sequence[tuple[str, float]], shard_of: Mapping[str, int]
+    ) -> list[tuple[str, float]]:
+        records = self._records([key for key, _ in ranked], shard_of, with_vector=[DENSE])
+        vectors = [cast("Mapping[str, Any]", records[key].vector)[DENSE] for key, _ in ranked]
+        scores = np.array([score for _, score in ranked])
+        chosen = diversify(scores, np.array(vectors, np.float32), request.top_k, request.diversity)
+        return [ranked[position] for position in chosen]
+
     def _hits(self, request: SearchRequest, plan: _Plan, legs: Legs) -> list[Hit]:
         ranked, shard_of = self._ranked(plan, legs)
+        if request.diversity:
+            ranked = self._diverse(request, ranked, shard_of)
         ranked = ranked[: request.top_k]
         records = self._records([key for key, _ in ranked], shard_of, with_vector=[DENSE])
         hits: list[Hit] = []

@@ -126,6 +126,25 @@ def test_hits_have_to_hold_a_quoted_phrase_that_anything_holds(root, store_type,
         opened.close()
 
 
+@pytest.mark.parametrize("mode", SearchMode)
+def test_diverse_hits_do_not_say_the_same(root, store_type, embedder, mode):
+    documents = [(f"same{n}", "", "falcon hover wind kestrel", {}) for n in range(8)]
+    documents += [("other", "", "kestrel in an entirely unlike passage about nests and eggs", {})]
+    manifest = build_release(root, documents, embedder, shards=3)
+    opened = store_type(root, manifest.embedding, manifest.index).open(manifest)
+    try:
+        best = _search(opened, embedder, "kestrel falcon", mode=mode, top_k=2)
+        assert {hit.doc_id[:4] for hit in best} == {"same"}
+        diverse = _search(opened, embedder, "kestrel falcon", mode=mode, top_k=2, diversity=0.8)
+        assert [hit.doc_id for hit in diverse] == [best[0].doc_id, "other"]
+        every = _search(opened, embedder, "kestrel falcon", mode=mode, top_k=20, diversity=0.8)
+        assert len({hit.chunk_id for hit in every}) == len(every) == 9
+        nowhere = {"doc_id": "none"}
+        assert _search(opened, embedder, "kestrel", mode=mode, where=nowhere, diversity=0.8) == []
+    finally:
+        opened.close()
+
+
 def test_feedback_finds_by_words_that_only_the_first_hits_have(root, store_type, embedder):
     documents = [("asked", "", "kestrel falcon hover", {})]
     documents += [(f"near{number}", "", f"falcon hover nest{number}", {}) for number in range(3)]
