@@ -79,6 +79,7 @@ async def search(request: Request) -> Response:
         tenant=caller.tenant,
         groups=sorted(caller.groups),
         feedback=backends.serving.feedback,
+        diversity=body.diversity,
     )
     async with backends.drain.deadline():
         outcome = await search_release(backends.retrieval, item)

@@ -128,6 +128,7 @@ class SearchBody(BaseModel):
     # The enumeration comes as a string, which strict validation of Python values would refuse.
     mode: Annotated[SearchMode, Field(strict=False)] = SearchMode.HYBRID
     filter: dict[str, Any] | None = None
+    diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     @property
     def text(self) -> str:

@@ -26,6 +26,8 @@ class SearchItem(BaseModel):
     """The caller's groups."""
     feedback: bool = True
     """Whether a hybrid search orders what it found anew (`forebay.store.feedback`)."""
+    diversity: float = Field(default=0.0, ge=0, le=1)
+    """How much the hits are to differ from each other (`forebay.store.diversity`)."""
 
     @property
     def caller(self) -> Caller:

@@ -98,11 +98,21 @@ def _search(opened: Opened, items: Sequence[SearchItem]) -> list[list[Hit]]:
     if not items:
         return []
     vectors = _vectors(opened, items)
-    requests = [
-        SearchRequest(item.question, vector, item.top_k, item.mode, item.filter, item.caller, item.feedback)
-        for item, vector in zip(items, vectors, strict=True)
-    ]
+    requests = [_request(item, vector) for item, vector in zip(items, vectors, strict=True)]
     return opened.release.search(requests)
+
+
+def _request(item: SearchItem, vector: np.ndarray) -> SearchRequest:
+    return SearchRequest(
+        text=item.question,
+        vector=vector,
+        top_k=item.top_k,
+        mode=item.mode,
+        where=item.filter,
+        caller=item.caller,
+        feedback=item.feedback,
+        diversity=item.diversity,
+    )
 
 
 def _vectors(opened: Opened, items: Sequence[SearchItem]) -> np.ndarray:

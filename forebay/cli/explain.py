@@ -83,6 +83,12 @@ def print_explanation(
     console.print(f"release {manifest.release_id}, {manifest.chunks:,} chunks", highlight=False)
     where = "nothing" if explanation.where is None else filter_text(explanation.where)
     console.print(Text(f"restricted to: {where}"), soft_wrap=True)
+    if explanation.rules.phrases:
+        console.print(Text(f"required phrases: {', '.join(map(repr, explanation.rules.phrases))}"), soft_wrap=True)
+    if explanation.rules.bm25_weight != 1:
+        weight = f"{explanation.rules.bm25_weight:g}"
+        without = "" if explanation.rules.allows_feedback else ", without feedback"
+        console.print(f"the bm25 leg weighs {weight} times{without}: the question has an identifier")
     for number, asked in enumerate(explanation.rounds):
         for name, found in asked.legs.items():
             console.print()

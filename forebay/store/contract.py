@@ -88,6 +88,9 @@ class SearchRequest:
     """On whose behalf; hits are only what this caller may find."""
     feedback: bool = True
     """Whether a hybrid search orders what it found anew, moved towards its first hits (`forebay.store.feedback`)."""
+    diversity: float = 0.0
+    """From 0, the best hits, to 1, hits that differ most from each other (`forebay.store.diversity`); above 0, they
+    don't come in the order of their scores."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from forebay.store.contract import Hit
 from forebay.store.filters import Filter
+from forebay.store.query_rules import QueryRules
 
 __all__ = ["Candidate", "Explanation", "Round", "Stopwatch"]
 
@@ -31,7 +32,7 @@ class Round:
     legs: Mapping[str, Sequence[Candidate]]
     """What each leg found over all shards, by the leg's name, best first."""
     fused: Sequence[Candidate]
-    """The legs' rankings joined, best first."""
+    """The legs' rankings joined, best first; what lacks a quoted phrase is gone."""
 
     def ranks(self, chunk_id: str) -> dict[str, int]:
         """Give a passage's rank, from 1, in each leg that found it."""
@@ -48,6 +49,8 @@ class Explanation:
 
     where: Filter | None
     """What the search was restricted to, access of the caller included; None: nothing."""
+    rules: QueryRules
+    """What the question's wording asked for."""
     rounds: Sequence[Round]
     """The question as it was asked; where feedback was used, also the question moved towards its first hits."""
     hits: Sequence[Hit]

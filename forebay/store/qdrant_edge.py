@@ -1,8 +1,8 @@
 """The embedded store: Qdrant Edge shards built once with the write-ahead log off, then only read."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
@@ -30,12 +30,15 @@ from forebay.store.access import EVERYTHING, RESTRICTED, effective_filter
 from forebay.store.ann_recall import ann_recall
 from forebay.store.bm25 import DocumentFrequencies, bm25_model
 from forebay.store.contract import Hit, SearchMode, SearchRequest, ShardBase, ShardRef
+from forebay.store.diversity import diversify
 from forebay.store.explanation import Candidate, Explanation, Round, Stopwatch
 from forebay.store.feedback import FEEDBACK_HITS, expanded_terms, moved_vector, term_scores
 from forebay.store.filters import Filter, parse_filter
 from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard, terms_of
 from forebay.store.qdrant_filters import needs_terms, to_qdrant_filter
+from forebay.store.qdrant_hits import hit_of
 from forebay.store.qdrant_legs import Legs, Ranking, Scored, cut_short, fused, rank, share_of
+from forebay.store.query_rules import NO_RULES, QueryRules, holding_phrases, read_rules
 from forebay.store.reduction import Reduction
 from forebay.store.shard_files import find_intact, seal, staging_folder, verify
 from forebay.store.terms import METADATA_TERMS
@@ -44,6 +47,8 @@ __all__ = ["QdrantEdgeRelease", "QdrantEdgeStore"]
 
 # Candidates of each leg: enough that fusion sees past the wanted hits.
 _MIN_CANDIDATES = 50
+# Of a question with a quoted phrase, whose words may be common: most candidates are dropped for lacking it.
+_PHRASE_CANDIDATES = 200
 # Candidates while the graph of a shard is walked.
 _MIN_EF = 64
 # Candidates by the quantized vectors that the original ones rescore, for one that is wanted (`make bench-vectors`).
@@ -63,6 +68,8 @@ class _Plan:
     where: qdrant.Filter | None
     limit: int
     """Candidates of each leg."""
+    rules: QueryRules = NO_RULES
+    """What the question's wording asks for."""
 
 
 class QdrantEdgeStore:
@@ -138,7 +145,7 @@ class QdrantEdgeRelease:
     def search(self, requests: Sequence[SearchRequest]) -> list[list[Hit]]:
         """Answer several requests; see `OpenRelease.search`."""
         plans = [self._plan(request) for request in requests]
-        found = [rank(legs, plan.limit) for plan, legs in zip(plans, self._ask(plans), strict=True)]
+        found = [self._ranked(plan, legs) for plan, legs in zip(plans, self._ask(plans), strict=True)]
         return [
             self._hits(request, plan, (self._fed_back(plan, ranking) if request.feedback else None) or ranking)
             for request, plan, ranking in zip(requests, plans, found, strict=True)
@@ -155,14 +162,15 @@ class QdrantEdgeRelease:
         plan = self._plan(request)
         watch.stop("plan")
         (legs,) = self._ask([plan])
-        rounds = [rank(legs, plan.limit)]
+        rounds = [self._ranked(plan, legs)]
         watch.stop("legs")
         if request.feedback and (ranking := self._fed_back(plan, rounds[0])):
             rounds.append(ranking)
             watch.stop("feedback")
         hits = self._hits(request, plan, rounds[-1])
         watch.stop("hits")
-        return Explanation(self._where(request), [self._round(ranking) for ranking in rounds], hits, watch.steps_ms)
+        shown = [self._round(ranking) for ranking in rounds]
+        return Explanation(self._where(request), plan.rules, shown, hits, watch.steps_ms)
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
         """Count the chunks that match a filter; see `OpenRelease.count`."""
@@ -200,15 +208,18 @@ class QdrantEdgeRelease:
             vector = request.vector if self._reduction is None else self._reduction(request.vector[None])[0]
         if request.mode != SearchMode.DENSE:
             terms = self._frequencies.weigh(self._bm25.embed_query(request.text))
-        return _Plan(vector, terms if terms and terms.indices else None, where, max(request.top_k, _MIN_CANDIDATES))
+        # They are about words, which the dense leg alone doesn't look at.
+        rules = NO_RULES if request.mode == SearchMode.DENSE else read_rules(request.text)
+        limit = max(request.top_k, _PHRASE_CANDIDATES if rules.phrases else _MIN_CANDIDATES)
+        return _Plan(vector, terms if terms and terms.indices else None, where, limit, rules)
 
     def _fed_back(self, plan: _Plan, found: Ranking) -> Ranking | None:
         """Order the best of a hybrid search anew, by the question moved towards its first hits.
 
-        None where one leg had nothing to ask, or nothing was found.
+        None where one leg had nothing to ask, nothing was found, or the question's wording is against it.
         """
         keys = [key for key, _ in found.fused[: plan.limit]]
-        if plan.vector is None or plan.terms is None or not keys:
+        if plan.vector is None or plan.terms is None or not plan.rules.allows_feedback or not keys:
             return None
         records = self._records(keys, found.shard_of, with_payload=False, with_vector=True)
         held = [cast("Mapping[str, Any]", records[key].vector) for key in keys]
@@ -221,7 +232,7 @@ class QdrantEdgeRelease:
             DENSE: _in_order(keys, by_vector.tolist()),
             SPARSE: [(key, score) for key, score in _in_order(keys, by_terms) if score > 0],
         }
-        return Ranking(legs, fused(legs), found.shard_of)
+        return Ranking(legs, fused(legs, plan.rules.bm25_weight), found.shard_of)
 
     def _ask(self, plans: Sequence[_Plan]) -> list[Legs]:
         """Ask every leg of every plan of every shard."""
@@ -263,8 +274,26 @@ class QdrantEdgeRelease:
         params = _search_params(limit, self._manifest.index)
         return QueryRequest(limit=limit, query=query, filter=plan.where, params=params)
 
+    def _ranked(self, plan: _Plan, legs: Legs) -> Ranking:
+        """Join what the legs found, and drop what lacks a quoted phrase."""
+        ranking = rank(legs, plan.limit, plan.rules.bm25_weight)
+        if not plan.rules.phrases:
+            return ranking
+        records = self._records([key for key, _ in ranking.fused], ranking.shard_of)
+        payloads = {key: records[key].payload or {} for key, _ in ranking.fused}
+        texts = {key: f"{payload['title']}\n{payload['text']}" for key, payload in payloads.items()}
+        kept = set(holding_phrases(texts, plan.rules.phrases))
+        return replace(ranking, fused=[(key, score) for key, score in ranking.fused if key in kept])
+
+    def _diverse(self, request: SearchRequest, ranking: Ranking) -> Scored:
+        records = self._records([key for key, _ in ranking.fused], ranking.shard_of, with_vector=[DENSE])
+        vectors = [cast("Mapping[str, Any]", records[key].vector)[DENSE] for key, _ in ranking.fused]
+        scores = np.array([score for _, score in ranking.fused])
+        chosen = diversify(scores, np.array(vectors, np.float32), request.top_k, request.diversity)
+        return [ranking.fused[position] for position in chosen]
+
     def _hits(self, request: SearchRequest, plan: _Plan, ranking: Ranking) -> list[Hit]:
-        ranked = ranking.fused[: request.top_k]
+        ranked = (self._diverse(request, ranking) if request.diversity else ranking.fused)[: request.top_k]
         records = self._records([key for key, _ in ranked], ranking.shard_of, with_vector=[DENSE])
         hits: list[Hit] = []
         for key, score in ranked:
@@ -273,14 +302,14 @@ class QdrantEdgeRelease:
             if plan.vector is not None:
                 vector = cast("Mapping[str, Any]", record.vector)[DENSE]
                 similarity = float(np.dot(plan.vector, vector) / np.linalg.norm(plan.vector))
-            hits.append(_hit(key, score, similarity, record.payload or {}))
+            hits.append(hit_of(key, score, similarity, record.payload or {}))
         return hits
 
     def _round(self, ranking: Ranking) -> Round:
-        records = self._records([key for key, _ in ranking.fused], ranking.shard_of)
+        records = self._records([key for leg in ranking.legs.values() for key, _ in leg], ranking.shard_of)
 
         def candidates(scored: Scored) -> list[Candidate]:
-            hits = [_hit(key, score, None, records[key].payload or {}) for key, score in scored]
+            hits = [hit_of(key, score, None, records[key].payload or {}) for key, score in scored]
             return [Candidate(hit.chunk_id, hit.doc_id, hit.title, hit.score) for hit in hits]
 
         return Round({name: candidates(leg) for name, leg in ranking.legs.items()}, candidates(ranking.fused))
@@ -295,7 +324,7 @@ class QdrantEdgeRelease:
     ) -> dict[str, Record]:
         records: dict[str, Record] = {}
         for number, shard in enumerate(self._shards):
-            wanted: list[PointId] = [key for key in keys if shard_of[key] == number]
+            wanted: list[PointId] = [key for key in dict.fromkeys(keys) if shard_of[key] == number]
             if wanted:
                 found = shard.retrieve(wanted, with_payload=with_payload, with_vector=with_vector)
                 records |= {str(record.id): record for record in found}
@@ -329,25 +358,3 @@ def _common_reduction(folders: Sequence[Path], manifest: ReleaseManifest) -> Red
             f"its projection reduces {held[0]} to {held[1]} dimensions, its manifest says {named[0]} to {named[1]}."
         )
     return first
-
-
-def _hit(chunk_id: str, score: float, similarity: float | None, payload: dict[str, Any]) -> Hit:
-    return Hit(
-        chunk_id=chunk_id,
-        doc_id=payload["doc_id"],
-        score=score,
-        similarity=similarity,
-        # A document that gives no title goes by the name of its file.
-        title=payload["title"] or PurePosixPath(payload["uri"]).stem,
-        text=payload["text"],
-        uri=payload["uri"],
-        source=payload["source"],
-        heading_path=payload["heading_path"],
-        page=payload["page"],
-        language=payload["language"],
-        locations=payload["locations"],
-        start_char=payload["start_char"],
-        end_char=payload["end_char"],
-        text_hash=payload["text_hash"],
-        metadata=payload["metadata"],
-    )

@@ -8,6 +8,7 @@ from math import ceil, inf, sqrt
 from qdrant_edge import ScoredPoint
 
 from forebay.store.fusion import reciprocal_rank_fusion
+from forebay.store.qdrant_build import SPARSE
 
 __all__ = ["Legs", "Ranking", "Scored", "ShardAnswers", "cut_short", "fused", "rank", "share_of"]
 
@@ -29,7 +30,7 @@ class Ranking:
     legs: Mapping[str, Scored]
     """Each leg's ranking, by the leg's name."""
     fused: Scored
-    """The legs' rankings joined."""
+    """The legs' rankings joined; what lacks a quoted phrase is gone."""
     shard_of: Mapping[str, int]
     """Position of the shard that holds a chunk."""
 
@@ -53,20 +54,21 @@ def cut_short(answers: ShardAnswers, share: int, limit: int) -> list[int]:
     return [n for n, answer in enumerate(answers) if len(answer) == share and answer[-1].score >= least]
 
 
-def rank(legs: Legs, limit: int) -> Ranking:
+def rank(legs: Legs, limit: int, bm25_weight: float) -> Ranking:
     """Merge the shards' answers of each leg by score, and fuse the legs by rank."""
     best = {name: _best(answers, limit) for name, answers in legs.items()}
     shard_of = {key: number for leg in best.values() for key, _, number in leg}
     scored = {name: [(key, score) for key, score, _ in leg] for name, leg in best.items()}
-    return Ranking(scored, fused(scored), shard_of)
+    return Ranking(scored, fused(scored, bm25_weight), shard_of)
 
 
-def fused(legs: Mapping[str, Scored]) -> Scored:
-    """Fuse the legs' rankings by rank; one alone keeps its scores."""
+def fused(legs: Mapping[str, Scored], bm25_weight: float) -> Scored:
+    """Fuse the legs' rankings by rank, the dense one with weight 1; one alone keeps its scores."""
     if len(legs) == 1:
         (alone,) = legs.values()
         return alone
-    return reciprocal_rank_fusion([[key for key, _ in leg] for leg in legs.values()])
+    weights = [bm25_weight if name == SPARSE else 1.0 for name in legs]
+    return reciprocal_rank_fusion([[key for key, _ in leg] for leg in legs.values()], weights=weights)
 
 
 def _best(answers: ShardAnswers, limit: int) -> list[tuple[str, float, int]]:

@@ -26,6 +26,8 @@ def test_every_field_of_a_request_is_described():
     schemas = describe_api()["components"]["schemas"]
     for model in (ChatRequest, SearchBody):
         assert set(schemas[model.__name__]["properties"]) == set(model.model_fields)
+    diversity = schemas["SearchBody"]["properties"]["diversity"]
+    assert (diversity["minimum"], diversity["maximum"], diversity["default"]) == (0, 1, 0)
     assert set(schemas["ChatRequest"]["required"]) == {"messages", "model"}
 
 

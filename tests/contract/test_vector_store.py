@@ -101,7 +101,7 @@ def test_a_rare_word_is_found_by_bm25_alone(release, embedder):
 
 
 def test_hybrid_search_fuses_both_legs_by_rank(release, embedder):
-    question = "heat transfer item42"
+    question = "heat transfer study"
     legs = [_search(release, embedder, question, top_k=60, mode=mode) for mode in (SearchMode.DENSE, SearchMode.BM25)]
     expected = {}
     for leg in legs:
@@ -111,6 +111,52 @@ def test_hybrid_search_fuses_both_legs_by_rank(release, embedder):
     hits = _search(release, embedder, question, top_k=10, feedback=False)
     assert [hit.score for hit in hits] == pytest.approx(sorted(expected.values(), reverse=True)[:10])
     assert all(hit.score == pytest.approx(expected[hit.doc_id]) for hit in hits)
+
+
+def test_a_question_with_an_identifier_is_found_by_its_words(release, embedder):
+    # By vector it is among the last.
+    (away,) = -embedder.embed_queries(["study number6 of item42"])
+    first, second = release.search([SearchRequest("item42", away, top_k=2)])[0]
+    assert first.doc_id == "d6"
+    assert [first.score, second.score] == pytest.approx([5 / 61, 1 / 61])
+
+
+def test_hits_have_to_hold_a_quoted_phrase_that_anything_holds(root, store_type, embedder):
+    documents = [(f"n{n}", "", f"wave shock {n}", {}) for n in range(30)]
+    documents += [("text", "", "of a Shock wave", {}), ("title", "The shock WAVE", "compression", {})]
+    manifest = build_release(root, documents, embedder, shards=3)
+    opened = store_type(root, manifest.embedding, manifest.index).open(manifest)
+    try:
+        for mode in (SearchMode.HYBRID, SearchMode.BM25):
+            for feedback in (True, False):
+                hits = _search(opened, embedder, 'a "shock wave"', mode=mode, feedback=feedback)
+                assert {hit.doc_id for hit in hits} == {"text", "title"}
+        assert len(_search(opened, embedder, 'a "shock wave"', mode=SearchMode.DENSE)) == 10
+        assert len(_search(opened, embedder, 'a "wave entropy shock"')) == 10
+        # What a filter takes away holds nothing.
+        narrow = {"doc_id": ["n1", "n2"]}
+        assert {hit.doc_id for hit in _search(opened, embedder, '"shock wave"', where=narrow)} == {"n1", "n2"}
+    finally:
+        opened.close()
+
+
+@pytest.mark.parametrize("mode", SearchMode)
+def test_diverse_hits_do_not_say_the_same(root, store_type, embedder, mode):
+    documents = [(f"same{n}", "", "falcon hover wind kestrel", {}) for n in range(8)]
+    documents += [("other", "", "kestrel in an entirely unlike passage about nests and eggs", {})]
+    manifest = build_release(root, documents, embedder, shards=3)
+    opened = store_type(root, manifest.embedding, manifest.index).open(manifest)
+    try:
+        best = _search(opened, embedder, "kestrel falcon", mode=mode, top_k=2)
+        assert {hit.doc_id[:4] for hit in best} == {"same"}
+        diverse = _search(opened, embedder, "kestrel falcon", mode=mode, top_k=2, diversity=0.8)
+        assert [hit.doc_id for hit in diverse] == [best[0].doc_id, "other"]
+        every = _search(opened, embedder, "kestrel falcon", mode=mode, top_k=20, diversity=0.8)
+        assert len({hit.chunk_id for hit in every}) == len(every) == 9
+        nowhere = {"doc_id": "none"}
+        assert _search(opened, embedder, "kestrel", mode=mode, where=nowhere, diversity=0.8) == []
+    finally:
+        opened.close()
 
 
 def test_feedback_finds_by_words_that_only_the_first_hits_have(root, store_type, embedder):

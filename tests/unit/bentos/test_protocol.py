@@ -123,6 +123,10 @@ async def test_unknown_fields_are_ignored(client):
         ({"query": "x", "top_k": "3"}, "top_k"),
         ({"query": "x", "mode": "magic"}, "mode"),
         ({"query": "x", "filter": []}, "filter"),
+        ({"query": "x", "diversity": 1.01}, "diversity"),
+        ({"query": "x", "diversity": -0.1}, "diversity"),
+        ({"query": "x", "diversity": "0.5"}, "diversity"),
+        ({"query": "x", "diversity": True}, "diversity"),
     ],
 )
 async def test_a_bad_search_is_refused_with_a_sentence(client, body, param):

@@ -67,6 +67,16 @@ def test_the_filter_and_the_limit_are_applied_and_shown(current):
     assert len(_rows(_explain("kestrel", "--mode", "bm25", "--top-k", "1").stdout, "hits: 1")) == 1
 
 
+def test_the_rules_of_the_wording_are_shown(current):
+    shown = _explain('E-1234 "drives water"', "--mode", "bm25").stdout
+    assert "required phrases: 'drives water'" in shown
+    assert "the bm25 leg weighs 5 times" in shown
+    assert [row[5] for row in _rows(shown, "hits: 1")] == ["pump"]
+    plain = _explain("drives water", "--mode", "bm25").stdout
+    assert "phrases" not in plain
+    assert "weighs" not in plain
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

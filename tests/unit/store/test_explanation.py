@@ -38,7 +38,7 @@ def _request(embedder, text, **options):
 @pytest.mark.parametrize("mode", SearchMode)
 @pytest.mark.parametrize("feedback", [True, False])
 def test_what_is_explained_is_what_a_search_gives(release, embedder, mode, feedback):
-    request = _request(embedder, "wing lift number7", top_k=8, mode=mode, feedback=feedback, caller=_STAFF)
+    request = _request(embedder, "wing lift title", top_k=8, mode=mode, feedback=feedback, caller=_STAFF)
     explanation = release.explain(request)
     assert explanation.hits == release.search([request])[0]
     last = explanation.rounds[-1]
@@ -49,12 +49,12 @@ def test_what_is_explained_is_what_a_search_gives(release, embedder, mode, feedb
 
 
 def test_the_first_round_is_the_search_without_feedback(release, embedder):
-    first = release.explain(_request(embedder, "wing lift number7", caller=_STAFF)).rounds[0]
+    first = release.explain(_request(embedder, "wing lift title", caller=_STAFF)).rounds[0]
     for mode in (SearchMode.DENSE, SearchMode.BM25):
-        (alone,) = release.search([_request(embedder, "wing lift number7", top_k=50, mode=mode, caller=_STAFF)])
+        (alone,) = release.search([_request(embedder, "wing lift title", top_k=50, mode=mode, caller=_STAFF)])
         assert [c.doc_id for c in first.legs[mode.value]] == [hit.doc_id for hit in alone]
         assert [c.title for c in first.legs[mode.value]] == [hit.title for hit in alone]
-    (once,) = release.search([_request(embedder, "wing lift number7", top_k=50, feedback=False, caller=_STAFF)])
+    (once,) = release.search([_request(embedder, "wing lift title", top_k=50, feedback=False, caller=_STAFF)])
     assert [c.chunk_id for c in first.fused] == [hit.chunk_id for hit in once]
 
 

@@ -25,7 +25,7 @@ def test_a_shard_is_cut_short_where_its_last_is_among_the_best():
 
 def test_equal_scores_are_ordered_by_id_though_their_last_bits_differ():
     answers = [_answer(2.0, 1.0000002, prefix="b"), _answer(1.0000001, 1.0, prefix="a")]
-    ranking = rank({"bm25": answers}, 3)
+    ranking = rank({"bm25": answers}, 3, 1.0)
     assert [key for key, _ in ranking.fused] == ["b0", "a0", "a1"]
     assert ranking.legs == {"bm25": ranking.fused}
     assert ranking.shard_of == {"b0": 0, "a0": 1, "a1": 1}
