@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from qdrant_edge import (
     CountRequest,
     EdgeShard,
+    FieldCondition,
+    MatchAny,
     QuantizationSearchParams,
     Query,
     QueryBatchRequest,
     QueryRequest,
     Record,
     ScoredPoint,
+    ScrollRequest,
     SearchParams,
     SparseVector,
 )
@@ -297,7 +300,36 @@ class QdrantEdgeRelease:
                 vector = cast("Mapping[str, Any]", record.vector)[DENSE]
                 similarity = float(np.dot(plan.vector, vector) / np.linalg.norm(plan.vector))
             hits.append(_hit(key, score, similarity, record.payload or {}))
-        return hits
+        return self._with_neighbours(hits, plan.where, request.neighbours) if request.neighbours else hits
+
+    def _with_neighbours(self, hits: Sequence[Hit], where: qdrant.Filter | None, count: int) -> list[Hit]:
+        """Add the texts before and after each hit; they are inside the filter of the search, as hits are."""
+        order = {doc_id: self._chunks_of(doc_id, where) for doc_id in {hit.doc_id for hit in hits}}
+        around: dict[str, tuple[list[str], list[str]]] = {}
+        for hit in hits:
+            keys = list(order[hit.doc_id])
+            at = keys.index(hit.chunk_id)
+            around[hit.chunk_id] = (keys[max(0, at - count) : at], keys[at + 1 : at + 1 + count])
+        shard_of = {key: number for chunks in order.values() for key, number in chunks.items()}
+        wanted = {key for before, after in around.values() for key in (*before, *after)}
+        records = self._records(sorted(wanted), shard_of, with_vector=False)
+        texts = {key: str((record.payload or {})["text"]) for key, record in records.items()}
+        return [
+            replace(hit, before=[texts[key] for key in before], after=[texts[key] for key in after])
+            for hit, (before, after) in zip(hits, around.values(), strict=True)
+        ]
+
+    def _chunks_of(self, doc_id: str, where: qdrant.Filter | None) -> dict[str, int]:
+        """Find the chunks of a document inside a filter: the shard of each by its id, in the document's order."""
+        own = FieldCondition(key="doc_id", match=MatchAny([doc_id]))
+        inside = qdrant.Filter(must=[own] if where is None else [own, where])
+        found: list[tuple[int, str, int]] = []
+        for number, shard in enumerate(self._shards):
+            limit = shard.count(CountRequest(exact=True, filter=inside))
+            if limit:
+                chunks, _ = shard.scroll(ScrollRequest(limit=limit, filter=inside, with_payload=["start_char"]))
+                found += [((chunk.payload or {})["start_char"], str(chunk.id), number) for chunk in chunks]
+        return {key: number for _, key, number in sorted(found)}
 
     def _round(self, plan: _Plan, legs: Legs) -> Round:
         ranked, shard_of = self._ranked(plan, legs)
