@@ -80,6 +80,7 @@ async def search(request: Request) -> Response:
         groups=sorted(caller.groups),
         feedback=backends.serving.feedback,
         diversity=body.diversity,
+        neighbours=body.neighbours,
     )
     async with backends.drain.deadline():
         outcome = await search_release(backends.retrieval, item)

@@ -129,6 +129,7 @@ class SearchBody(BaseModel):
     mode: Annotated[SearchMode, Field(strict=False)] = SearchMode.HYBRID
     filter: dict[str, Any] | None = None
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
+    neighbours: Annotated[int, Field(ge=0, le=3)] = 0
 
     @property
     def text(self) -> str:

@@ -28,6 +28,8 @@ class SearchItem(BaseModel):
     """Whether a hybrid search orders what it found anew (`forebay.store.feedback`)."""
     diversity: float = Field(default=0.0, ge=0, le=1)
     """How much the hits are to differ from each other (`forebay.store.diversity`)."""
+    neighbours: int = Field(default=0, ge=0, le=3)
+    """Chunks before and after each hit whose texts come with it."""
 
     @property
     def caller(self) -> Caller:

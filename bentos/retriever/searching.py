@@ -112,6 +112,7 @@ def _request(item: SearchItem, vector: np.ndarray) -> SearchRequest:
         caller=item.caller,
         feedback=item.feedback,
         diversity=item.diversity,
+        neighbours=item.neighbours,
     )
 
 

@@ -91,6 +91,8 @@ class SearchRequest:
     diversity: float = 0.0
     """From 0, the best hits, to 1, hits that differ most from each other (`forebay.store.diversity`); above 0, they
     don't come in the order of their scores."""
+    neighbours: int = 0
+    """Chunks before and after each hit, in the same document, whose texts come with it."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,10 @@ class Hit:
     """Language of the document: an ISO 639-1 code, or `und`."""
     locations: Sequence[Mapping[str, str]] = ()
     """Other places of the same document: `source`, `uri`, `doc_id`."""
+    before: Sequence[str] = ()
+    """Texts of the chunks before it, where neighbours were asked for, in the order of the document."""
+    after: Sequence[str] = ()
+    """Texts of the chunks after it, likewise."""
 
 
 class OpenRelease(Protocol):

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
-from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,6 @@ from qdrant_edge import (
     Query,
     QueryBatchRequest,
     QueryRequest,
-    Record,
     SearchParams,
     SparseVector,
 )
@@ -36,8 +34,9 @@ from forebay.store.feedback import FEEDBACK_HITS, expanded_terms, moved_vector, 
 from forebay.store.filters import Filter, parse_filter
 from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard, terms_of
 from forebay.store.qdrant_filters import needs_terms, to_qdrant_filter
-from forebay.store.qdrant_hits import hit_of
+from forebay.store.qdrant_hits import hit_of, records_of
 from forebay.store.qdrant_legs import Legs, Ranking, Scored, cut_short, fused, rank, share_of
+from forebay.store.qdrant_neighbours import with_neighbours
 from forebay.store.query_rules import NO_RULES, QueryRules, holding_phrases, read_rules
 from forebay.store.reduction import Reduction
 from forebay.store.shard_files import find_intact, seal, staging_folder, verify
@@ -53,8 +52,6 @@ _PHRASE_CANDIDATES = 200
 _MIN_EF = 64
 # Candidates by the quantized vectors that the original ones rescore, for one that is wanted (`make bench-vectors`).
 _OVERSAMPLING = {"int8": 2.0, "binary": 6.0, "product": 4.0, "none": 1.0}
-
-PointId = int | UUID | str
 
 
 @dataclass(frozen=True)
@@ -221,7 +218,7 @@ class QdrantEdgeRelease:
         keys = [key for key, _ in found.fused[: plan.limit]]
         if plan.vector is None or plan.terms is None or not plan.rules.allows_feedback or not keys:
             return None
-        records = self._records(keys, found.shard_of, with_payload=False, with_vector=True)
+        records = records_of(self._shards, keys, found.shard_of, with_payload=False, with_vector=True)
         held = [cast("Mapping[str, Any]", records[key].vector) for key in keys]
         vectors = np.asarray([vector[DENSE] for vector in held], np.float32)
         terms = [terms_of(vector) for vector in held]
@@ -279,14 +276,14 @@ class QdrantEdgeRelease:
         ranking = rank(legs, plan.limit, plan.rules.bm25_weight)
         if not plan.rules.phrases:
             return ranking
-        records = self._records([key for key, _ in ranking.fused], ranking.shard_of)
+        records = records_of(self._shards, [key for key, _ in ranking.fused], ranking.shard_of)
         payloads = {key: records[key].payload or {} for key, _ in ranking.fused}
         texts = {key: f"{payload['title']}\n{payload['text']}" for key, payload in payloads.items()}
         kept = set(holding_phrases(texts, plan.rules.phrases))
         return replace(ranking, fused=[(key, score) for key, score in ranking.fused if key in kept])
 
     def _diverse(self, request: SearchRequest, ranking: Ranking) -> Scored:
-        records = self._records([key for key, _ in ranking.fused], ranking.shard_of, with_vector=[DENSE])
+        records = records_of(self._shards, [key for key, _ in ranking.fused], ranking.shard_of, with_vector=[DENSE])
         vectors = [cast("Mapping[str, Any]", records[key].vector)[DENSE] for key, _ in ranking.fused]
         scores = np.array([score for _, score in ranking.fused])
         chosen = diversify(scores, np.array(vectors, np.float32), request.top_k, request.diversity)
@@ -294,7 +291,7 @@ class QdrantEdgeRelease:
 
     def _hits(self, request: SearchRequest, plan: _Plan, ranking: Ranking) -> list[Hit]:
         ranked = (self._diverse(request, ranking) if request.diversity else ranking.fused)[: request.top_k]
-        records = self._records([key for key, _ in ranked], ranking.shard_of, with_vector=[DENSE])
+        records = records_of(self._shards, [key for key, _ in ranked], ranking.shard_of, with_vector=[DENSE])
         hits: list[Hit] = []
         for key, score in ranked:
             record = records[key]
@@ -303,32 +300,16 @@ class QdrantEdgeRelease:
                 vector = cast("Mapping[str, Any]", record.vector)[DENSE]
                 similarity = float(np.dot(plan.vector, vector) / np.linalg.norm(plan.vector))
             hits.append(hit_of(key, score, similarity, record.payload or {}))
-        return hits
+        return with_neighbours(self._shards, hits, plan.where, request.neighbours) if request.neighbours else hits
 
     def _round(self, ranking: Ranking) -> Round:
-        records = self._records([key for leg in ranking.legs.values() for key, _ in leg], ranking.shard_of)
+        records = records_of(self._shards, [key for leg in ranking.legs.values() for key, _ in leg], ranking.shard_of)
 
         def candidates(scored: Scored) -> list[Candidate]:
             hits = [hit_of(key, score, None, records[key].payload or {}) for key, score in scored]
             return [Candidate(hit.chunk_id, hit.doc_id, hit.title, hit.score) for hit in hits]
 
         return Round({name: candidates(leg) for name, leg in ranking.legs.items()}, candidates(ranking.fused))
-
-    def _records(
-        self,
-        keys: Sequence[str],
-        shard_of: Mapping[str, int],
-        *,
-        with_payload: bool = True,
-        with_vector: bool | list[str] = False,
-    ) -> dict[str, Record]:
-        records: dict[str, Record] = {}
-        for number, shard in enumerate(self._shards):
-            wanted: list[PointId] = [key for key in dict.fromkeys(keys) if shard_of[key] == number]
-            if wanted:
-                found = shard.retrieve(wanted, with_payload=with_payload, with_vector=with_vector)
-                records |= {str(record.id): record for record in found}
-        return records
 
 
 def _in_order(keys: Sequence[str], scores: Sequence[float]) -> Scored:

@@ -1,12 +1,33 @@
-"""Reading a hit from the payload of a shard's point."""
+"""Reading the points of a release's shards, and hits from their payloads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
+from uuid import UUID
+
+from qdrant_edge import EdgeShard, Record
 
 from forebay.store.contract import Hit
 
-__all__ = ["hit_of"]
+__all__ = ["hit_of", "records_of"]
+
+
+def records_of(
+    shards: Sequence[EdgeShard],
+    keys: Sequence[str],
+    shard_of: Mapping[str, int],
+    *,
+    with_payload: bool = True,
+    with_vector: bool | list[str] = False,
+) -> dict[str, Record]:
+    """Read chunks by their ids; `shard_of` gives the position of the shard that holds each."""
+    records: dict[str, Record] = {}
+    for number, shard in enumerate(shards):
+        wanted: list[int | UUID | str] = [key for key in dict.fromkeys(keys) if shard_of[key] == number]
+        if wanted:
+            found = shard.retrieve(wanted, with_payload=with_payload, with_vector=with_vector)
+            records |= {str(record.id): record for record in found}
+    return records
 
 
 def hit_of(chunk_id: str, score: float, similarity: float | None, payload: Mapping[str, Any]) -> Hit:

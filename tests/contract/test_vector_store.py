@@ -159,6 +159,34 @@ def test_diverse_hits_do_not_say_the_same(root, store_type, embedder, mode):
         opened.close()
 
 
+def test_a_hit_comes_with_the_text_around_it_that_the_caller_may_find(root, store_type, embedder):
+    parts = [("p0", "alpha"), ("p1", "beta"), ("p2", "gamma"), ("p3", "delta"), ("p4", "epsilon")]
+    rows = chunk_rows(
+        [(*part[:1], "", part[1], {"tenant": "acme"} if part[0] == "p3" else {}) for part in parts], embedder
+    )
+    # In the index neither one after the other nor in one shard.
+    for start, row in enumerate(rows):
+        row |= {"doc_id": "long", "start_char": start * 100}
+    rows += chunk_rows([("short", "", "alpha zeta", {})], embedder)
+    manifest = build_release(root, [("unused", "", "unused", {})], embedder)
+    store = store_type(root, manifest.embedding, manifest.index)
+    shards = tuple(store.build_shard(n, f"around{n}", [pa.RecordBatch.from_pylist(rows[n::2][::-1])]) for n in range(2))
+    opened = store.open(manifest.model_copy(update={"shards": shards}))
+    try:
+        for caller, after in ((EVERYTHING, ["delta", "epsilon"]), (PUBLIC, ["epsilon"])):
+            asked = {"top_k": 1, "neighbours": 2, "caller": caller, "mode": SearchMode.BM25}
+            (hit,) = _search(opened, embedder, "gamma", **asked)
+            assert (list(hit.before), hit.text, list(hit.after)) == (["alpha", "beta"], "gamma", after)
+        (first,) = _search(opened, embedder, "beta", top_k=1, neighbours=1, mode=SearchMode.BM25)
+        assert (list(first.before), list(first.after)) == (["alpha"], ["gamma"])
+        (alone,) = _search(opened, embedder, "zeta", top_k=1, neighbours=3, mode=SearchMode.BM25)
+        assert (list(alone.before), list(alone.after)) == ([], [])
+        (plain,) = _search(opened, embedder, "beta", top_k=1, mode=SearchMode.BM25)
+        assert (list(plain.before), list(plain.after)) == ([], [])
+    finally:
+        opened.close()
+
+
 def test_feedback_finds_by_words_that_only_the_first_hits_have(root, store_type, embedder):
     documents = [("asked", "", "kestrel falcon hover", {})]
     documents += [(f"near{number}", "", f"falcon hover nest{number}", {}) for number in range(3)]

@@ -166,8 +166,8 @@ async def test_search_returns_the_release_and_the_hits(client):
     (item,) = caller.retrieval.items
     assert (item.question, item.top_k, item.mode, item.filter) == ("gate", 2, "bm25", {"source": "x"})
     assert item.diversity == 0
-    await post(caller, {"query": "gate", "diversity": 0.4}, "/v1/search")
-    assert caller.retrieval.items[1].diversity == 0.4
+    await post(caller, {"query": "gate", "diversity": 0.4, "neighbours": 2}, "/v1/search")
+    assert (caller.retrieval.items[1].diversity, caller.retrieval.items[1].neighbours) == (0.4, 2)
 
 
 async def test_a_bad_filter_is_a_400_with_the_reason(client):

@@ -179,6 +179,19 @@ def test_a_bad_filter_fails_its_item_only(follower, promote, release):
     assert [hit.doc_id for hit in outcomes[4].hits] == ["0"]
 
 
+def test_options_of_an_item_reach_the_index(follower, promote, release):
+    promote(release(["same 1", "same 1 too", "other 2"]))
+    follower.refresh()
+    seen, inner = [], follower.opened[0].inner.search
+    follower.opened[0].inner.search = lambda requests: seen.extend(requests) or inner(requests)
+    item = SearchItem(question="1", mode="dense", top_k=2, diversity=0.9, neighbours=2, feedback=False)
+    plain, diverse = answer_batch(follower, [item.model_copy(update={"diversity": 0.0}), item])
+    assert {hit.text for hit in plain.hits} == {"same 1", "same 1 too"}
+    assert diverse.hits[1].text == "other 2"
+    asked = seen[1]
+    assert (asked.text, asked.top_k, asked.mode, asked.neighbours, asked.feedback) == ("1", 2, "dense", 2, False)
+
+
 def test_the_thread_follows_the_pointer(follower, promote, release):
     follower.start(0.01)
     manifest = release(["text 1"])
