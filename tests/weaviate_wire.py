@@ -309,7 +309,7 @@ class _Rest(BaseHTTPRequestHandler):
 
 
 def serve(wire):
-    """Start both servers on free ports of this machine; gives what stops them."""
+    """Start both servers on free ports of this machine; `wire.stop()` ends them."""
     rest = ThreadingHTTPServer(("127.0.0.1", 0), type("Rest", (_Rest,), {"wire": wire}))
     threading.Thread(target=rest.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     server = grpc.server(ThreadPoolExecutor(16))
@@ -319,12 +319,13 @@ def serve(wire):
     wire.url = f"http://127.0.0.1:{rest.server_port}"
 
     def stop():
+        wire.stop = lambda: None
         wire.gate.set()
         server.stop(0).wait()
         rest.shutdown()
         rest.server_close()
 
-    return stop
+    wire.stop = stop
 
 
 def packed(vector):

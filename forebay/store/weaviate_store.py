@@ -45,6 +45,7 @@ class WeaviateStore:
         Raises:
             ConfigurationError: the index settings ask for what Weaviate doesn't do.
             IndexBuildError: the cluster refuses to create it.
+            ReleaseError: the cluster doesn't answer.
         """
         name = self._name(release_id)
         try:
@@ -52,9 +53,11 @@ class WeaviateStore:
                 return
             create_collection(self._client, name, self._index, self._settings)
         except WeaviateBaseError as exc:
-            # Another task may have been faster.
-            if not self._client.collections.exists(name):
-                raise IndexBuildError(f"Weaviate doesn't create the collection {name!r}: {exc}") from exc
+            with _named("looking for a collection"):
+                # Another task may have been faster.
+                if self._client.collections.exists(name):
+                    return
+            raise IndexBuildError(f"Weaviate doesn't create the collection {name!r}: {exc}") from exc
 
     def holds_partition(self, release_id: str, number: int, content: str, chunks: int) -> bool:
         """Say whether a partition is loaded: all its chunks are of this content, and as many as there should be.

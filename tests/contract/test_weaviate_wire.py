@@ -40,9 +40,9 @@ class _Killed(BaseException):
 @pytest.fixture
 def wire():
     held = Wire()
-    stop = serve(held)
+    serve(held)
     yield held
-    stop()
+    held.stop()
 
 
 @pytest.fixture
@@ -110,6 +110,15 @@ def test_a_collection_is_created_with_what_can_not_be_changed_later(wire, open_s
 def test_settings_that_weaviate_can_not_do_are_an_error(open_store):
     with pytest.raises(ConfigurationError, match="'product'"):
         open_store(IndexSettings(quantization="product")).prepare(_ID)
+
+
+def test_a_cluster_that_went_away_is_named(wire, open_store):
+    store = open_store()
+    wire.stop()
+    with pytest.raises(ReleaseError, match="looking for a collection"):
+        store.prepare(_ID)
+    with pytest.raises(ReleaseError, match="reading the alias"):
+        store.current_id()
 
 
 def test_every_chunk_goes_over_the_wire_once_with_its_own_id_and_vector(wire, open_store):
