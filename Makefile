@@ -8,7 +8,7 @@ CORPUS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo serve dagster test check bench-quality bench-retrieval bench-push bench-embed bench-vectors bench-embed-scaling bench-ingest bench-incremental bench-kills bench-kafka sizing quantize clean
+.PHONY: help setup lock demo serve dagster test test-weaviate check bench-quality bench-retrieval bench-push bench-embed bench-vectors bench-embed-scaling bench-ingest bench-incremental bench-kills bench-kafka sizing quantize clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -31,6 +31,10 @@ dagster: setup ## Dagster's web page at http://127.0.0.1:3000
 
 test: setup ## All tests: unit, contract, integration, e2e
 	@$(BIN)/python -m pytest
+
+test-weaviate: setup ## The Weaviate store against a real server (WEAVIATE_URL=http://127.0.0.1:8080)
+	@$(if $(WEAVIATE_URL),,$(error Say where the server is: make test-weaviate WEAVIATE_URL=http://127.0.0.1:8080))
+	@WEAVIATE_URL=$(WEAVIATE_URL) $(BIN)/python -m pytest tests/contract/test_weaviate_server.py tests/contract/test_weaviate_wire.py
 
 check: setup ## Lint, types, import rules, Dagster definitions
 	@$(BIN)/ruff check .

@@ -26,6 +26,7 @@ __all__ = [
     "ReleaseSettings",
     "ServingSettings",
     "SparkSettings",
+    "WeaviateSettings",
     "WebSettings",
 ]
 
@@ -212,6 +213,52 @@ class KafkaSettings(BaseSettings):
     """Longest time without an answer of a broker."""
     dead_letter_suffix: str = Field(default=".dead-letter", min_length=1)
     """Name of the topic of rejected messages, behind the name of the topic that they come from."""
+
+
+class WeaviateSettings(BaseSettings):
+    """How the Weaviate cluster is reached, laid out and searched (docs/weaviate.md)."""
+
+    model_config = SettingsConfigDict(env_prefix="FOREBAY_WEAVIATE_", extra="ignore")
+
+    url: str = Field(default="http://127.0.0.1:8080", pattern=r"^https?://[^/@?#]+/?$")
+    """REST address, `http://` or `https://` with host and port; with `https`, gRPC is encrypted, too."""
+    grpc_host: str = ""
+    """Host of gRPC; that of `url` where it isn't set."""
+    grpc_port: int = Field(default=50051, ge=1, le=65535)
+    """Port of gRPC."""
+    grpc_tls: bool | None = None
+    """Whether gRPC is encrypted; as `url` where it isn't set."""
+    api_key: SecretStr | None = None
+    """API key; the file is the better place."""
+    api_key_file: Path | None = None
+    """File that holds the API key, on every machine that runs a task; goes before `api_key`."""
+    skip_init_checks: bool = True
+    """Leave out what the client does beside connecting: it asks PyPI for its own newest version, which closed networks
+    don't allow, and gRPC whether it is well."""
+    alias: str = Field(default="ForebayChunks", pattern=r"^[A-Z][A-Za-z0-9]{0,99}$")
+    """Name that points to the current collection; the versions are called `<alias>_<release>`."""
+    shards: int = Field(default=12, ge=1, le=512)
+    """Shards of a new collection. Weaviate can't change it later: a few for each node that the cluster may grow to."""
+    replication_factor: int = Field(default=1, ge=1)
+    """Copies of every shard; 3 for writes and searches that go on while a node is down."""
+    write_consistency: Literal["ONE", "QUORUM", "ALL"] = "QUORUM"
+    """Copies that must have confirmed a write."""
+    read_consistency: Literal["ONE", "QUORUM", "ALL"] = "ONE"
+    """Copies that a passage is read from."""
+    load_attempts: int = Field(default=4, ge=1)
+    """How often a block of chunks is sent before its load fails."""
+    load_pause_s: float = Field(default=2.0, ge=0)
+    """Pause before a block is sent a second time; twice as long each time after."""
+    insert_timeout_s: float = Field(default=90.0, gt=0)
+    """Longest time that one write may take."""
+    query_timeout_s: float = Field(default=5.0, gt=0)
+    """Longest time that one question to the server may take."""
+    search_deadline_s: float = Field(default=8.0, gt=0)
+    """Longest time that a search may take, waiting and repeated attempts of the client included."""
+    max_concurrent_searches: int = Field(default=16, ge=1)
+    """Questions that one process has under way at once; a search asks one per leg."""
+    drain_timeout_s: float = Field(default=3600.0, gt=0)
+    """Longest time to wait for a new collection's vector index before it becomes current."""
 
 
 class MaintenanceSettings(BaseSettings):

@@ -1,0 +1,208 @@
+"""A release in a Weaviate cluster, ready to be searched."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from threading import BoundedSemaphore
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from weaviate.classes.query import MetadataQuery
+from weaviate.collections import Collection
+from weaviate.collections.classes.filters import FilterReturn
+from weaviate.exceptions import WeaviateBaseError
+
+from forebay.errors import ReleaseError
+from forebay.releases import ReleaseManifest
+from forebay.settings import WeaviateSettings
+from forebay.store.access import effective_filter
+from forebay.store.contract import Hit, SearchMode, SearchRequest
+from forebay.store.filters import parse_filter
+from forebay.store.fusion import reciprocal_rank_fusion
+from forebay.store.weaviate_filters import to_weaviate_filter
+from forebay.store.weaviate_schema import RETURNED, SEARCHED
+
+__all__ = ["WeaviateRelease"]
+
+# Candidates of each leg, as in the embedded store.
+_MIN_CANDIDATES = 50
+# Name that Weaviate gives to the one vector of a collection.
+_VECTOR = "default"
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A chunk that one leg found."""
+
+    chunk_id: str
+    score: float
+    similarity: float | None
+    properties: Mapping[str, Any]
+
+
+Leg = Callable[[], list[_Found]]
+
+
+class WeaviateRelease:
+    """An opened release: a dense and a BM25 question to the cluster, fused by rank as in the embedded store.
+
+    Every question carries what the caller may find. `SearchRequest.feedback` does nothing here: the cluster gives no
+    weights of a passage's terms.
+    """
+
+    def __init__(self, collection: Collection[Any, Any], manifest: ReleaseManifest, settings: WeaviateSettings) -> None:
+        self._collection = collection
+        self._manifest = manifest
+        self._settings = settings
+        self._pool = ThreadPoolExecutor(settings.max_concurrent_searches, thread_name_prefix="weaviate")
+        self._free = BoundedSemaphore(settings.max_concurrent_searches)
+
+    @property
+    def manifest(self) -> ReleaseManifest:
+        """What was opened."""
+        return self._manifest
+
+    def search(self, requests: Sequence[SearchRequest]) -> list[list[Hit]]:
+        """Answer several requests; see `OpenRelease.search`.
+
+        Raises:
+            FilterError: a filter is not of the language, or has a range.
+            ReleaseError: a vector has another dimension than the release, the cluster fails, or it isn't done in time.
+        """
+        deadline = time.monotonic() + self._settings.search_deadline_s
+        legs = [self._legs(request) for request in requests]
+        asked = [[self._submit(leg, deadline) for leg in of_request] for of_request in legs]
+        answers = [[self._answer(future, deadline) for future in of_request] for of_request in asked]
+        return [_hits(request, answer) for request, answer in zip(requests, answers, strict=True)]
+
+    def count(self, where: Mapping[str, Any] | None = None) -> int:
+        """Count the chunks that match a filter; see `OpenRelease.count`.
+
+        Raises:
+            FilterError: the filter is not of the language, or has a range.
+            ReleaseError: the cluster fails.
+        """
+        filters = to_weaviate_filter(parse_filter(where))
+        try:
+            return self._collection.aggregate.over_all(filters=filters, total_count=True).total_count or 0
+        except WeaviateBaseError as exc:
+            raise ReleaseError(f"Weaviate at {self._settings.url!r} can't count: {exc}") from exc
+
+    def close(self) -> None:
+        """Give back the threads; the client belongs to whoever connected."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _legs(self, request: SearchRequest) -> list[Leg]:
+        dim = self._manifest.embedding.dim
+        if request.vector.shape != (dim,):
+            raise ReleaseError(
+                f"the question's vector has shape {request.vector.shape}, the release's vectors have dimension {dim}."
+            )
+        filters = to_weaviate_filter(effective_filter(request.where, request.caller))
+        legs: list[Leg] = []
+        if request.mode != SearchMode.BM25:
+            legs.append(lambda: self._dense(request, filters))
+        # Weaviate refuses a question without words.
+        if request.mode != SearchMode.DENSE and any(char.isalnum() for char in request.text):
+            legs.append(lambda: self._bm25(request, filters))
+        return legs
+
+    def _dense(self, request: SearchRequest, filters: FilterReturn | None) -> list[_Found]:
+        answer = self._collection.query.near_vector(
+            near_vector=request.vector.tolist(),
+            limit=max(request.top_k, _MIN_CANDIDATES),
+            filters=filters,
+            return_metadata=MetadataQuery(distance=True),
+            return_properties=list(RETURNED),
+        )
+        found: list[_Found] = []
+        for item in answer.objects:
+            similarity = 1.0 - (item.metadata.distance or 0.0)
+            found.append(_Found(str(item.uuid), similarity, similarity, item.properties))
+        return _ranked(found)
+
+    def _bm25(self, request: SearchRequest, filters: FilterReturn | None) -> list[_Found]:
+        """Ask by words; a hybrid search needs the vectors, for the similarity of what only words find."""
+        is_hybrid = request.mode == SearchMode.HYBRID
+        answer = self._collection.query.bm25(
+            query=request.text,
+            query_properties=list(SEARCHED),
+            limit=max(request.top_k, _MIN_CANDIDATES),
+            filters=filters,
+            include_vector=is_hybrid,
+            return_metadata=MetadataQuery(score=True),
+            return_properties=list(RETURNED),
+        )
+        found: list[_Found] = []
+        for item in answer.objects:
+            similarity = _cosine(request.vector, item.vector[_VECTOR]) if is_hybrid else None
+            found.append(_Found(str(item.uuid), item.metadata.score or 0.0, similarity, item.properties))
+        return _ranked(found)
+
+    def _submit(self, leg: Leg, deadline: float) -> Future[list[_Found]]:
+        if not self._free.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise ReleaseError(
+                f"{self._settings.max_concurrent_searches} questions to Weaviate are under way already, and none ended "
+                f"within {self._settings.search_deadline_s:g} s; ask again later."
+            )
+        future = self._pool.submit(leg)
+        # Not when somebody gives up waiting: what is still under way still counts.
+        future.add_done_callback(lambda _: self._free.release())
+        return future
+
+    def _answer(self, future: Future[list[_Found]], deadline: float) -> list[_Found]:
+        try:
+            return future.result(timeout=max(0.0, deadline - time.monotonic()))
+        except TimeoutError as exc:
+            raise ReleaseError(
+                f"Weaviate at {self._settings.url!r} doesn't answer within {self._settings.search_deadline_s:g} s."
+            ) from exc
+        except WeaviateBaseError as exc:
+            raise ReleaseError(f"Weaviate at {self._settings.url!r} can't answer a search: {exc}") from exc
+
+
+def _ranked(found: list[_Found]) -> list[_Found]:
+    """Order by score; equal ones by id, for the shards answer in any order."""
+    return sorted(found, key=lambda item: (-item.score, item.chunk_id))
+
+
+def _cosine(question: NDArray[np.float32], vector: Any) -> float:
+    held = np.asarray(vector, np.float32)
+    return float(np.dot(question, held) / (np.linalg.norm(question) * np.linalg.norm(held)))
+
+
+def _hits(request: SearchRequest, legs: Sequence[Sequence[_Found]]) -> list[Hit]:
+    # The dense leg comes first and wins: its similarity is the cluster's own.
+    chunks = {item.chunk_id: item for leg in reversed(legs) for item in leg}
+    if len(legs) == 1:
+        ranked = [(item.chunk_id, item.score) for item in legs[0]]
+    else:
+        ranked = reciprocal_rank_fusion([[item.chunk_id for item in leg] for leg in legs])
+    return [_hit(chunks[key], score) for key, score in ranked[: request.top_k]]
+
+
+def _hit(found: _Found, score: float) -> Hit:
+    held = found.properties
+    return Hit(
+        chunk_id=found.chunk_id,
+        doc_id=held["doc_id"],
+        score=score,
+        similarity=found.similarity,
+        # A document that gives no title goes by the name of its file.
+        title=held["title"] or PurePosixPath(held["uri"]).stem,
+        text=held["text"],
+        uri=held["uri"],
+        source=held["source"],
+        heading_path=held["heading_path"],
+        page=int(held["page"]),
+        language=held["language"],
+        locations=json.loads(held["locations"]),
+        start_char=int(held["start_char"]),
+        end_char=int(held["end_char"]),
+        text_hash=held["text_hash"],
+        metadata=json.loads(held["metadata"]),
+    )

@@ -1,0 +1,187 @@
+"""The cluster store: one Weaviate collection a release, loaded partition by partition, made current by an alias."""
+
+import time
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+from weaviate import WeaviateClient
+from weaviate.classes.config import ConsistencyLevel
+from weaviate.collections import Collection
+from weaviate.exceptions import WeaviateBaseError
+
+from forebay.embedding.spec import EmbeddingSpec
+from forebay.errors import IndexBuildError, ReleaseError
+from forebay.releases import ReleaseManifest
+from forebay.settings import IndexSettings, WeaviateSettings
+from forebay.store.weaviate_load import PartitionLoad, count_chunks
+from forebay.store.weaviate_release import WeaviateRelease
+from forebay.store.weaviate_schema import collection_name, create_collection
+
+__all__ = ["WeaviateStore"]
+
+_POLL_S = 1.0
+
+
+class WeaviateStore:
+    """Fills collections, moves the alias, and opens releases; loads go to a release's own collection, never the alias.
+
+    A release's id is a hash of what is searchable, known before anything is loaded: so a load that starts again finds
+    the collection that it began.
+    """
+
+    def __init__(
+        self, client: WeaviateClient, spec: EmbeddingSpec, index: IndexSettings, settings: WeaviateSettings
+    ) -> None:
+        self._client = client
+        self._spec = spec
+        self._index = index
+        self._settings = settings
+
+    def prepare(self, release_id: str) -> None:
+        """Create the collection of a release where there is none.
+
+        Raises:
+            ConfigurationError: the index settings ask for what Weaviate doesn't do.
+            IndexBuildError: the cluster refuses to create it.
+            ReleaseError: the cluster doesn't answer.
+        """
+        name = self._name(release_id)
+        try:
+            if self._client.collections.exists(name):
+                return
+            create_collection(self._client, name, self._index, self._settings)
+        except WeaviateBaseError as exc:
+            with _named("looking for a collection"):
+                # Another task may have been faster.
+                if self._client.collections.exists(name):
+                    return
+            raise IndexBuildError(f"Weaviate doesn't create the collection {name!r}: {exc}") from exc
+
+    def holds_partition(self, release_id: str, number: int, content: str, chunks: int) -> bool:
+        """Say whether a partition is loaded: all its chunks are of this content, and as many as there should be.
+
+        Raises:
+            ReleaseError: the cluster doesn't answer.
+        """
+        with _named("counting a partition"):
+            collection = self._collection(release_id)
+            return chunks == count_chunks(collection, number) == count_chunks(collection, number, content)
+
+    def load_partition(self, release_id: str, number: int, content: str, batches: Iterable[pa.RecordBatch]) -> int:
+        """Make a partition hold these chunks and no others; the same end for any number of attempts.
+
+        Args:
+            release_id: The release; `prepare` must have made its collection.
+            number: Number of the partition.
+            content: Hash of the chunks, vectors' identity and index settings.
+            batches: Chunk rows with a `vector` column.
+
+        Returns:
+            Chunks that the partition holds.
+
+        Raises:
+            IndexBuildError: the rows can't be indexed, or the cluster doesn't hold all of them.
+        """
+        collection = self._collection(release_id)
+        return PartitionLoad(collection, number, content, self._spec.dim, self._settings).run(batches)
+
+    def count(self, release_id: str) -> int:
+        """Count the chunks of a release.
+
+        Raises:
+            ReleaseError: the cluster doesn't answer, or there is no such release.
+        """
+        with _named("counting a release"):
+            return count_chunks(self._collection(release_id))
+
+    def current_id(self) -> str | None:
+        """Read which release the alias points to; None before the first promotion.
+
+        Raises:
+            ReleaseError: the cluster doesn't answer.
+        """
+        with _named("reading the alias"):
+            found = self._client.alias.get(alias_name=self._settings.alias)
+        return None if found is None else found.collection.removeprefix(f"{self._settings.alias}_")
+
+    def promote(self, release_id: str, chunks: int) -> str | None:
+        """Point the alias to a release once it is complete and indexed; a rollback is the same with the earlier one.
+
+        Returns:
+            The release that was current.
+
+        Raises:
+            ReleaseError: the release doesn't hold `chunks` chunks, isn't indexed in time, or the alias can't be moved.
+        """
+        self._check_complete(release_id, chunks)
+        self._wait_until_indexed(release_id)
+        previous, name = self.current_id(), self._name(release_id)
+        with _named("moving the alias"):
+            if previous is None:
+                self._client.alias.create(alias_name=self._settings.alias, target_collection=name)
+            elif previous != release_id and not self._client.alias.update(
+                alias_name=self._settings.alias, new_target_collection=name
+            ):
+                raise ReleaseError(f"Weaviate doesn't know the alias {self._settings.alias!r} any more; promote again.")
+        return previous
+
+    def remove(self, release_id: str) -> None:
+        """Delete the collection of a release that isn't current.
+
+        Raises:
+            ReleaseError: it is current, or the cluster doesn't answer.
+        """
+        if self.current_id() == release_id:
+            raise ReleaseError(f"the release {release_id!r} is current; it can't be removed.")
+        with _named("removing a release"):
+            self._client.collections.delete(self._name(release_id))
+
+    def open(self, manifest: ReleaseManifest) -> WeaviateRelease:
+        """Open a release for searching.
+
+        Raises:
+            ReleaseError: it isn't in the cluster, or not all of it.
+        """
+        self._check_complete(manifest.release_id, manifest.chunks)
+        name = self._name(manifest.release_id)
+        level = ConsistencyLevel(self._settings.read_consistency)
+        collection = self._client.collections.use(name).with_consistency_level(level)
+        return WeaviateRelease(collection, manifest, self._settings)
+
+    def _name(self, release_id: str) -> str:
+        return collection_name(self._settings.alias, release_id)
+
+    def _collection(self, release_id: str) -> Collection[Any, Any]:
+        level = ConsistencyLevel(self._settings.write_consistency)
+        return self._client.collections.use(self._name(release_id)).with_consistency_level(level)
+
+    def _check_complete(self, release_id: str, chunks: int) -> None:
+        held = self.count(release_id)
+        if held != chunks:
+            raise ReleaseError(f"the release {release_id} holds {held} of {chunks} chunks in Weaviate; load it again.")
+
+    def _wait_until_indexed(self, release_id: str) -> None:
+        """Wait for the queues of vectors, which a cluster with ASYNC_INDEXING has."""
+        deadline = time.monotonic() + self._settings.drain_timeout_s
+        while waiting := self._waiting_vectors(release_id):
+            if time.monotonic() > deadline:
+                raise ReleaseError(
+                    f"{waiting} vectors of the release {release_id} wait for their index after "
+                    f"{self._settings.drain_timeout_s:g} s; promote it later."
+                )
+            time.sleep(_POLL_S)
+
+    def _waiting_vectors(self, release_id: str) -> int:
+        with _named("looking at the nodes"):
+            nodes = self._client.cluster.nodes(collection=self._name(release_id), output="verbose")
+        return sum(shard.vector_queue_length for node in nodes for shard in node.shards or ())
+
+
+@contextmanager
+def _named(action: str) -> Generator[None]:
+    try:
+        yield
+    except WeaviateBaseError as exc:
+        raise ReleaseError(f"Weaviate fails at {action}: {exc}") from exc

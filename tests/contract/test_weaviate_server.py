@@ -1,0 +1,136 @@
+"""The Weaviate store against a real server; `make test-weaviate WEAVIATE_URL=...` runs it."""
+
+import os
+import uuid
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from forebay.releases import Evaluation, ReleaseManifest, now
+from forebay.settings import IndexSettings, WeaviateSettings
+from forebay.store.access import EVERYTHING, PUBLIC, Caller
+from forebay.store.contract import SearchMode, SearchRequest, ShardRef
+from forebay.store.weaviate_connection import connect
+from forebay.store.weaviate_store import WeaviateStore
+from forebay.testing import HashEmbedder
+from tests.releases import chunk_rows
+
+pytestmark = pytest.mark.skipif(
+    "WEAVIATE_URL" not in os.environ,
+    reason="needs a Weaviate server: make test-weaviate WEAVIATE_URL=http://127.0.0.1:8080 (docs/weaviate.md)",
+)
+
+_EMBEDDER = HashEmbedder()
+_WORDS = ["wing lift", "heat transfer", "boundary layer", "shock wave", "panel flutter"]
+_ROWS = chunk_rows(
+    [
+        (
+            f"d{n}",
+            f"Title {n}",
+            f"{_WORDS[n % 5]} study number{n}",
+            {"n": n, **({"tenant": "acme"} if n % 4 == 0 else {})},
+        )
+        for n in range(200)
+    ],
+    _EMBEDDER,
+)
+
+
+def _manifest(rows):
+    ref = ShardRef(number=0, content=uuid.uuid4().hex, path="", chunks=len(rows), bytes=0, checksum="")
+    return ReleaseManifest(
+        corpus="test",
+        embedding=_EMBEDDER.spec,
+        index=IndexSettings(),
+        shards=(ref,),
+        documents=len(rows),
+        table_versions={},
+        evaluation=Evaluation(questions=0),
+        created_at=now(),
+    )
+
+
+def _load(store, release_id, rows, content="c"):
+    store.prepare(release_id)
+    return store.load_partition(release_id, 0, content, [pa.RecordBatch.from_pylist(rows)])
+
+
+@pytest.fixture(scope="module")
+def settings():
+    # An alias of its own: a cluster that serves keeps its collections.
+    alias = f"ForebayTest{uuid.uuid4().hex[:8]}"
+    return WeaviateSettings(url=os.environ["WEAVIATE_URL"], alias=alias, shards=2)
+
+
+@pytest.fixture(scope="module")
+def client(settings):
+    with connect(settings) as connected:
+        yield connected
+        connected.alias.delete(alias_name=settings.alias)
+        for name in connected.collections.list_all():
+            if name.startswith(settings.alias):
+                connected.collections.delete(name)
+
+
+@pytest.fixture(scope="module")
+def store(client, settings):
+    return WeaviateStore(client, _EMBEDDER.spec, IndexSettings(), settings)
+
+
+@pytest.fixture(scope="module")
+def release(store):
+    manifest = _manifest(_ROWS)
+    _load(store, manifest.release_id, _ROWS)
+    opened = store.open(manifest)
+    yield opened
+    opened.close()
+
+
+def _search(release, text, **how):
+    (vector,) = _EMBEDDER.embed_queries([text])
+    return release.search([SearchRequest(text, vector, **{"caller": EVERYTHING, **how})])[0]
+
+
+@pytest.mark.parametrize("mode", SearchMode)
+def test_every_leg_finds_the_passage(release, mode):
+    assert _search(release, "study number17", mode=mode)[0].doc_id == "d17"
+
+
+def test_the_dense_leg_agrees_with_exact_search(release):
+    (question,) = _EMBEDDER.embed_queries(["shock wave study"])
+    exact = np.asarray([row["vector"] for row in _ROWS]) @ question
+    hits = _search(release, "shock wave study", mode=SearchMode.DENSE, top_k=10)
+    assert min(hit.similarity for hit in hits) >= np.sort(exact)[-10] - 0.02
+
+
+def test_counts_and_filters(release):
+    assert release.count() == 200
+    assert release.count({"metadata.n": [1, 2, 3]}) == 3
+    assert release.count({"not": {"metadata.tenant": {"exists": True}}}) == 150
+    assert {hit.doc_id for hit in _search(release, "study", where={"metadata.n": [1, 2]})} == {"d1", "d2"}
+
+
+@pytest.mark.parametrize("caller", [PUBLIC, Caller("acme"), Caller("other")])
+def test_nobody_finds_what_is_another_tenants(release, caller):
+    found = {hit.metadata.get("tenant") for hit in _search(release, "study", top_k=200, caller=caller)}
+    assert found == ({None, "acme"} if caller.tenant == "acme" else {None})
+
+
+def test_a_load_repeated_and_changed_holds_the_new_rows_only(store):
+    release_id = _manifest(_ROWS).release_id
+    assert _load(store, release_id, _ROWS) == 200
+    assert _load(store, release_id, _ROWS) == 200
+    assert store.holds_partition(release_id, 0, "c", 200)
+    assert _load(store, release_id, _ROWS[:50], "new") == 50
+    assert store.count(release_id) == 50
+
+
+def test_the_alias_moves_and_moves_back(store):
+    first, second = _manifest(_ROWS).release_id, _manifest(_ROWS).release_id
+    for release_id in (first, second):
+        _load(store, release_id, _ROWS[:10])
+    store.promote(first, 10)
+    assert store.promote(second, 10) == first
+    assert store.promote(first, 10) == second
+    assert store.current_id() == first

@@ -1,0 +1,333 @@
+"""A double of Weaviate's protocol, made of the client's own protobuf stubs: it records, injects faults, and counts.
+
+It is no database: objects lie in a dict, a vector search looks at all of them, BM25 counts words. What a real server
+does beyond the protocol, it doesn't tell.
+"""
+
+import json
+import struct
+import threading
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from uuid import UUID
+
+import grpc
+import numpy as np
+from google.protobuf.json_format import MessageToDict
+from weaviate.proto.v1 import (
+    aggregate_pb2,
+    base_pb2,
+    batch_delete_pb2,
+    batch_pb2,
+    properties_pb2,
+    search_get_pb2,
+    weaviate_pb2_grpc,
+)
+
+from forebay.settings import WeaviateSettings
+
+_OPERATOR = base_pb2.Filters.Operator
+_REPLY = batch_pb2.BatchStreamReply
+# What a server adds to a collection's vector index, and the client wants to read back.
+_HNSW_DEFAULTS = {
+    "cleanupIntervalSeconds": 300,
+    "dynamicEfMin": 100,
+    "dynamicEfMax": 500,
+    "dynamicEfFactor": 8,
+    "ef": -1,
+    "flatSearchCutoff": 40_000,
+    "skip": False,
+    "vectorCacheMaxObjects": 10**12,
+}
+
+
+@dataclass
+class Fault:
+    """What goes wrong in the next call of a kind; streams have stored `after` objects by then."""
+
+    kind: str
+    after: int = 0
+
+
+@dataclass
+class Wire:
+    """What the server holds, what it was sent, and what it will do wrong."""
+
+    classes: dict = field(default_factory=dict)
+    aliases: dict = field(default_factory=dict)
+    objects: dict = field(default_factory=lambda: defaultdict(dict))
+    """Objects by collection and id: (properties, bytes of the vector)."""
+    rest: list = field(default_factory=list)
+    """(method, path, body, headers) of every REST request."""
+    searches: list = field(default_factory=list)
+    deletes: list = field(default_factory=list)
+    streams: list = field(default_factory=list)
+    """Consistency level of every stream."""
+    received: list = field(default_factory=list)
+    """Ids in the order that they came in, repeated ones included."""
+    metadata: list = field(default_factory=list)
+    faults: dict = field(default_factory=lambda: defaultdict(list))
+    """Faults to come, by the name of the call."""
+    refused: dict = field(default_factory=dict)
+    """Ids that are answered with this error instead of being stored."""
+    delete_limit: int = 10_000
+    queue: list = field(default_factory=list)
+    """Lengths of the vector queue that the next questions about nodes are answered with; then 0."""
+    gate: threading.Event = field(default_factory=threading.Event)
+    """Searches with the fault `wait` wait for it."""
+    url: str = ""
+    grpc_port: int = 0
+
+    def settings(self, **more):
+        """Give settings that reach this server and lose no time."""
+        return WeaviateSettings(
+            url=self.url, grpc_port=self.grpc_port, **{"load_pause_s": 0, "insert_timeout_s": 2, **more}
+        )
+
+    def take(self, call):
+        return self.faults[call].pop(0) if self.faults[call] else None
+
+    def resolve(self, name):
+        return self.aliases.get(name, name)
+
+
+def holds(message, properties):
+    """Evaluate a filter, as Weaviate documents its operators."""
+    if message.operator == _OPERATOR.OPERATOR_AND:
+        return all(holds(part, properties) for part in message.filters)
+    if message.operator == _OPERATOR.OPERATOR_OR:
+        return any(holds(part, properties) for part in message.filters)
+    if message.operator == _OPERATOR.OPERATOR_NOT:
+        return not holds(message.filters[0], properties)
+    held = properties.get(message.target.property)
+    values = held if isinstance(held, list) else [held]
+    if message.operator == _OPERATOR.OPERATOR_CONTAINS_ANY:
+        return bool(set(message.value_text_array.values) & set(values))
+    wanted = getattr(message, message.WhichOneof("test_value"))
+    assert message.operator in (_OPERATOR.OPERATOR_EQUAL, _OPERATOR.OPERATOR_NOT_EQUAL)
+    return (wanted in values) == (message.operator == _OPERATOR.OPERATOR_EQUAL)
+
+
+class _Service(weaviate_pb2_grpc.WeaviateServicer):
+    def __init__(self, wire):
+        self._wire = wire
+
+    def BatchStream(self, requests, context):
+        self._wire.metadata.append(dict(context.invocation_metadata()))
+        fault, stored = self._wire.take("stream"), 0
+        for request in requests:
+            if request.HasField("start"):
+                self._wire.streams.append(request.start.consistency_level)
+                yield _REPLY(started=_REPLY.Started())
+            elif request.HasField("stop"):
+                return
+            else:
+                objects = list(request.data.objects.values)
+                yield _REPLY(acks=_REPLY.Acks(uuids=[item.uuid for item in objects]))
+                is_reached = fault is not None and stored + len(objects) > fault.after
+                kept = objects[: fault.after - stored] if is_reached else objects
+                results = self._store(kept)
+                stored += len(kept)
+                if not (is_reached and fault.kind == "lost"):
+                    yield _REPLY(results=results)
+                if is_reached:
+                    yield from self._fail(fault, [item.uuid for item in objects[len(kept) :]], context)
+                    if fault.kind in ("out_of_memory", "shutting_down"):
+                        # A server that shuts down waits until the client has closed its side.
+                        list(requests)
+                    return
+
+    def _store(self, objects):
+        results = _REPLY.Results()
+        for item in objects:
+            self._wire.received.append(item.uuid)
+            if item.uuid in self._wire.refused:
+                results.errors.add(uuid=item.uuid, error=self._wire.refused[item.uuid])
+                continue
+            properties = MessageToDict(item.properties.non_ref_properties)
+            properties |= {part.prop_name: list(part.values) for part in item.properties.text_array_properties}
+            self._wire.objects[self._wire.resolve(item.collection)][item.uuid] = (properties, item.vector_bytes)
+            results.successes.add(uuid=item.uuid)
+        return results
+
+    def _fail(self, fault, rest, context):
+        match fault.kind:
+            case "unavailable":
+                context.abort(grpc.StatusCode.UNAVAILABLE, "the node is gone")
+            case "deadline":
+                context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "too slow")
+            case "out_of_memory":
+                yield _REPLY(out_of_memory=_REPLY.OutOfMemory(uuids=rest, wait_time=30))
+                yield _REPLY(shutting_down=_REPLY.ShuttingDown())
+            case "shutting_down":
+                yield _REPLY(shutting_down=_REPLY.ShuttingDown())
+            case "close" | "lost":
+                pass
+
+    def BatchDelete(self, request, context):
+        self._wire.deletes.append(request)
+        self._interrupt("delete", context)
+        held = self._wire.objects[self._wire.resolve(request.collection)]
+        matches = [key for key, (properties, _) in held.items() if holds(request.filters, properties)]
+        for key in matches[: self._wire.delete_limit]:
+            del held[key]
+        return batch_delete_pb2.BatchDeleteReply(
+            matches=len(matches), successful=min(len(matches), self._wire.delete_limit)
+        )
+
+    def Aggregate(self, request, context):
+        self._interrupt("aggregate", context)
+        n = len(self._matching(request))
+        return aggregate_pb2.AggregateReply(single_result=aggregate_pb2.AggregateReply.Single(objects_count=n))
+
+    def Search(self, request, context):
+        self._wire.searches.append(request)
+        self._interrupt("search", context)
+        if request.HasField("near_vector"):
+            question = _floats(request.near_vector.vectors[0].vector_bytes)
+            scored = [(1 - float(question @ _floats(item[1])), key, item) for key, item in self._matching(request)]
+            scored.sort(key=lambda entry: entry[0])
+        else:
+            scored = [(_words(request.bm25_search, item[0]), key, item) for key, item in self._matching(request)]
+            scored = sorted((entry for entry in scored if entry[0]), key=lambda entry: -entry[0])
+        return search_get_pb2.SearchReply(results=[_result(request, *entry) for entry in scored[: request.limit]])
+
+    def _matching(self, request):
+        held = self._wire.objects[self._wire.resolve(request.collection)]
+        has_filter = request.HasField("filters")
+        return [(key, item) for key, item in held.items() if not has_filter or holds(request.filters, item[0])]
+
+    def _interrupt(self, call, context):
+        fault = self._wire.take(call)
+        if fault is None:
+            return
+        if fault.kind == "wait":
+            self._wire.gate.wait(30)
+            return
+        context.abort(getattr(grpc.StatusCode, fault.kind.upper()), f"injected {fault.kind}")
+
+
+def _floats(packed):
+    return np.frombuffer(packed, np.float32)
+
+
+def _words(question, properties):
+    text = " ".join(properties[name] for name in question.properties).lower().split()
+    return float(sum(text.count(word) for word in question.query.lower().split()))
+
+
+def _result(request, figure, key, item):
+    properties, vector = item
+    metadata = search_get_pb2.MetadataResult(id=key, id_as_bytes=UUID(key).bytes)
+    if request.metadata.distance:
+        metadata.distance, metadata.distance_present = figure, True
+    if request.metadata.score:
+        metadata.score, metadata.score_present = figure, True
+    if request.metadata.vector:
+        metadata.vector_bytes = vector
+    fields = {
+        name: properties_pb2.Value(**{"text_value" if isinstance(value, str) else "number_value": value})
+        for name in request.properties.non_ref_properties
+        if (value := properties[name]) is not None
+    }
+    held = search_get_pb2.PropertiesResult(non_ref_props=properties_pb2.Properties(fields=fields))
+    return search_get_pb2.SearchResult(properties=held, metadata=metadata)
+
+
+class _Rest(BaseHTTPRequestHandler):
+    wire: Wire
+
+    def log_message(self, *_):
+        pass
+
+    def _serve(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(length)) if length else None
+        path = self.path.partition("?")[0].removeprefix("/v1/")
+        self.wire.rest.append((self.command, path, body, dict(self.headers)))
+        status, answer = self._answer(path.split("/"), body)
+        payload = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+    do_GET = do_POST = do_PUT = do_DELETE = _serve
+
+    def _answer(self, path, body):
+        wire = self.wire
+        match self.command, path:
+            case "GET", ["meta"]:
+                return 200, {"version": "1.39.0", "grpcMaxMessageSize": 104858000}
+            case "POST", ["schema"]:
+                defaults = {"indexFilterable": True, "indexSearchable": False, "indexRangeFilters": False}
+                body["properties"] = [defaults | item for item in body["properties"]]
+                vector = body["vectorConfig"]["default"]
+                vector["vectorIndexConfig"] = _HNSW_DEFAULTS | vector["vectorIndexConfig"]
+                wire.classes[body["class"]] = body
+                return 200, body
+            case "GET", ["schema"]:
+                return 200, {"classes": list(wire.classes.values())}
+            case "GET", ["schema", name] if name in wire.classes:
+                return 200, wire.classes[name]
+            case "DELETE", ["schema", name]:
+                wire.classes.pop(name, None)
+                wire.objects.pop(name, None)
+                return 200, {}
+            case "GET", ["nodes", *_]:
+                shard = {
+                    "class": "",
+                    "name": "s",
+                    "objectCount": 0,
+                    "vectorIndexingStatus": "READY",
+                    "compressed": True,
+                }
+                shard |= {"vectorQueueLength": wire.queue.pop(0) if wire.queue else 0, "loaded": True}
+                node = {"name": "n", "status": "HEALTHY", "version": "1.39.0", "gitHash": "", "shards": [shard]}
+                return 200, {"nodes": [node | {"stats": {"objectCount": 0, "shardCount": 1}}]}
+            case _, ["aliases", *name]:
+                return self._alias(name, body)
+        return 404, {"error": [{"message": "not found"}]}
+
+    def _alias(self, name, body):
+        aliases = self.wire.aliases
+        match self.command, name:
+            case "POST", []:
+                aliases[body["alias"]] = body["class"]
+                return 200, body
+            case "GET", [alias] if alias in aliases:
+                return 200, {"alias": alias, "class": aliases[alias]}
+            case "PUT", [alias] if alias in aliases:
+                aliases[alias] = body["class"]
+                return 200, {"alias": alias, **body}
+            case "DELETE", [alias] if aliases.pop(alias, None):
+                return 204, {}
+        return 404, {"error": [{"message": "not found"}]}
+
+
+def serve(wire):
+    """Start both servers on free ports of this machine; `wire.stop()` ends them."""
+    rest = ThreadingHTTPServer(("127.0.0.1", 0), type("Rest", (_Rest,), {"wire": wire}))
+    threading.Thread(target=rest.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    server = grpc.server(ThreadPoolExecutor(16))
+    weaviate_pb2_grpc.add_WeaviateServicer_to_server(_Service(wire), server)
+    wire.grpc_port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    wire.url = f"http://127.0.0.1:{rest.server_port}"
+
+    def stop():
+        wire.stop = lambda: None
+        wire.gate.set()
+        server.stop(0).wait()
+        rest.shutdown()
+        rest.server_close()
+
+    wire.stop = stop
+
+
+def packed(vector):
+    """Pack a vector as the wire should carry it: little-endian float32."""
+    return struct.pack(f"<{len(vector)}f", *vector)
