@@ -136,16 +136,20 @@ def _leg_table(title: str, found: Sequence[Candidate], top_k: int) -> Table:
 
 def _hit_table(explanation: Explanation) -> Table:
     first, last = explanation.rounds[0], explanation.rounds[-1]
-    table = Table(title=f"hits: {len(explanation.hits)}", title_justify="left", box=None, pad_edge=False)
-    columns = ["hit", "score", "similarity", *(f"{name} rank" for name in last.legs), "fused rank"]
-    for name in [*columns, "before feedback"] if last is not first else columns:
+    is_fed_back = last is not first
+    shown_ranks = "rank in each leg and fused" + (", and fused before feedback" if is_fed_back else "")
+    title = f"hits: {len(explanation.hits)} ({shown_ranks})"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    # Short names, so that titles have room on a narrow screen.
+    columns = ["hit", "score", "similarity", *last.legs, "fused"]
+    for name in [*columns, "before"] if is_fed_back else columns:
         table.add_column(name, justify="right")
     for name in ("document", "title"):
         table.add_column(name, overflow="fold")
     for number, hit in enumerate(explanation.hits, start=1):
         ranks = last.ranks(hit.chunk_id)
         shown = [ranks.get(name) for name in last.legs] + [last.fused_rank(hit.chunk_id)]
-        if last is not first:
+        if is_fed_back:
             shown.append(first.fused_rank(hit.chunk_id))
         table.add_row(
             str(number),
