@@ -22,7 +22,12 @@ _MEASURES = {"ndcg10": nDCG @ 10, "mrr10": RR @ 10, "recall100": R @ _DOCUMENTS}
 
 
 def evaluate(
-    release: OpenRelease, embedder: Embedder, golden: GoldenQuestions, mode: SearchMode = SearchMode.HYBRID
+    release: OpenRelease,
+    embedder: Embedder,
+    golden: GoldenQuestions,
+    mode: SearchMode = SearchMode.HYBRID,
+    *,
+    feedback: bool = True,
 ) -> Evaluation:
     """Ask every judged question and compute nDCG@10, MRR@10 and recall@100 over documents (with ir-measures)."""
     asked = [query_id for query_id in golden.queries if golden.qrels.get(query_id)]
@@ -32,7 +37,7 @@ def evaluate(
         texts = [golden.queries[query_id] for query_id in batch]
         vectors = embedder.embed_queries(texts)
         requests = [
-            SearchRequest(text, vector, _CHUNKS, mode, caller=EVERYTHING)
+            SearchRequest(text, vector, _CHUNKS, mode, caller=EVERYTHING, feedback=feedback)
             for text, vector in zip(texts, vectors, strict=True)
         ]
         for query_id, hits in zip(batch, release.search(requests), strict=True):

@@ -9,6 +9,7 @@ from forebay.chunks import chunk_id, embedded_text
 from forebay.documents import content_hash
 from forebay.releases import Evaluation, ReleaseManifest
 from forebay.settings import IndexSettings
+from forebay.store.contract import ShardRef
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.store.shard_files import seal, staging_folder
 
@@ -60,13 +61,23 @@ def build_release(root, documents, embedder, *, shards=2, index=None, reduction=
         if part:
             content = content_hash(json.dumps(part))
             refs.append(store.build_shard(number, content, [pa.RecordBatch.from_pylist(part)]))
+    return _manifest(embedder, index, refs, len(documents), reduction)
+
+
+def cluster_release(embedder, chunks, content):
+    """Give the manifest of a release that lies in a cluster: it has no files."""
+    ref = ShardRef(number=0, content=content, path="", chunks=chunks, bytes=0, checksum="")
+    return _manifest(embedder, IndexSettings(), [ref], chunks)
+
+
+def _manifest(embedder, index, refs, documents, reduction=None):
     return ReleaseManifest(
         corpus="test",
         embedding=embedder.spec,
         index=index,
         reduction="" if reduction is None else reduction.fingerprint,
         shards=tuple(refs),
-        documents=len(documents),
+        documents=documents,
         table_versions={},
         evaluation=Evaluation(questions=0),
         created_at=datetime(2026, 1, 1, tzinfo=UTC),

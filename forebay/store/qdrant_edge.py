@@ -98,7 +98,8 @@ class QdrantEdgeStore:
             # The first load writes down settings that were left open; sealed before it, no checksum would hold.
             settled = EdgeShard.load(str(staging))
             held = settled.count(CountRequest(exact=True))
-            recall = ann_recall(settled, DENSE, _search_params(_MIN_CANDIDATES, self._settings))
+            # As a shard among very many is searched, which is asked for the fewest.
+            recall = ann_recall(settled, DENSE, _search_params(1, self._settings))
             settled.close()
             if held != chunks:
                 raise IndexBuildError(f"shard {number} holds {held} points after {chunks} chunks were added.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 __all__ = ["NO_RULES", "QueryRules", "holding_phrases", "read_rules"]
 
-# A question of so many words is about its identifier, a longer one about more (docs/retrieval.md has the figures).
+# A question of so many words is about its identifier, a longer one about more (`make bench-quality` has the figures).
 _SHORT_WORDS = 8
 _SHORT_WEIGHT = 5.0
 _LONG_WEIGHT = 3.0
@@ -43,7 +43,7 @@ def read_rules(question: str) -> QueryRules:
     """Read the rules off a question's wording.
 
     Part numbers, error codes, file names and numbers of three digits mean little to an embedding model, and BM25 finds
-    them exactly: a question with one of them trusts it more, and a short one isn't asked a second time.
+    them exactly: a question with one of them trusts it more, and a short one isn't moved towards its first hits.
     """
     phrases = (_normal(next(filter(None, match))) for match in _QUOTED.findall(question))
     kept = tuple(dict.fromkeys(phrase for phrase in phrases if re.search(r"\w", phrase)))[:_MAX_PHRASES]

@@ -50,8 +50,8 @@ Leg = Callable[[], list[_Found]]
 class WeaviateRelease:
     """An opened release: a dense and a BM25 question to the cluster, fused by rank as in the embedded store.
 
-    Every question carries what the caller may find. `SearchRequest.feedback` does nothing here: the cluster gives no
-    weights of a passage's terms.
+    Every question carries what the caller may find. `feedback`, `diversity`, `neighbours` and the question's wording
+    (`forebay.store.query_rules`) change nothing here yet.
     """
 
     def __init__(self, collection: Collection[Any, Any], manifest: ReleaseManifest, settings: WeaviateSettings) -> None:

@@ -7,14 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from forebay.releases import Evaluation, ReleaseManifest, now
 from forebay.settings import IndexSettings, WeaviateSettings
 from forebay.store.access import EVERYTHING, PUBLIC, Caller
-from forebay.store.contract import SearchMode, SearchRequest, ShardRef
+from forebay.store.contract import SearchMode, SearchRequest
 from forebay.store.weaviate_connection import connect
 from forebay.store.weaviate_store import WeaviateStore
 from forebay.testing import HashEmbedder
-from tests.releases import chunk_rows
+from tests.releases import chunk_rows, cluster_release
 
 pytestmark = pytest.mark.skipif(
     "WEAVIATE_URL" not in os.environ,
@@ -37,18 +36,8 @@ _ROWS = chunk_rows(
 )
 
 
-def _manifest(rows):
-    ref = ShardRef(number=0, content=uuid.uuid4().hex, path="", chunks=len(rows), bytes=0, checksum="")
-    return ReleaseManifest(
-        corpus="test",
-        embedding=_EMBEDDER.spec,
-        index=IndexSettings(),
-        shards=(ref,),
-        documents=len(rows),
-        table_versions={},
-        evaluation=Evaluation(questions=0),
-        created_at=now(),
-    )
+def _new_manifest():
+    return cluster_release(_EMBEDDER, len(_ROWS), uuid.uuid4().hex)
 
 
 def _load(store, release_id, rows, content="c"):
@@ -80,7 +69,7 @@ def store(client, settings):
 
 @pytest.fixture(scope="module")
 def release(store):
-    manifest = _manifest(_ROWS)
+    manifest = _new_manifest()
     _load(store, manifest.release_id, _ROWS)
     opened = store.open(manifest)
     yield opened
@@ -118,7 +107,7 @@ def test_nobody_finds_what_is_another_tenants(release, caller):
 
 
 def test_a_load_repeated_and_changed_holds_the_new_rows_only(store):
-    release_id = _manifest(_ROWS).release_id
+    release_id = _new_manifest().release_id
     assert _load(store, release_id, _ROWS) == 200
     assert _load(store, release_id, _ROWS) == 200
     assert store.holds_partition(release_id, 0, "c", 200)
@@ -127,7 +116,7 @@ def test_a_load_repeated_and_changed_holds_the_new_rows_only(store):
 
 
 def test_the_alias_moves_and_moves_back(store):
-    first, second = _manifest(_ROWS).release_id, _manifest(_ROWS).release_id
+    first, second = _new_manifest().release_id, _new_manifest().release_id
     for release_id in (first, second):
         _load(store, release_id, _ROWS[:10])
     store.promote(first, 10)

@@ -8,15 +8,14 @@ from weaviate.proto.v1 import base_pb2
 
 from forebay.documents import content_hash
 from forebay.errors import ConfigurationError, FilterError, IndexBuildError, ReleaseError
-from forebay.releases import Evaluation, ReleaseManifest, now
 from forebay.settings import IndexSettings
 from forebay.store.access import EVERYTHING, PUBLIC, Caller
-from forebay.store.contract import SearchMode, SearchRequest, ShardRef
+from forebay.store.contract import SearchMode, SearchRequest
 from forebay.store.filters import CHUNK_FIELDS
 from forebay.store.weaviate_connection import connect
 from forebay.store.weaviate_store import WeaviateStore
 from forebay.testing import HashEmbedder
-from tests.releases import chunk_rows
+from tests.releases import chunk_rows, cluster_release
 from tests.weaviate_wire import Fault, Wire, packed, serve
 
 _ID = "0123456789abcdef"
@@ -68,20 +67,6 @@ def _batches(rows, size=100, killed_at=None):
 
 def _state(wire, release_id=_ID):
     return dict(wire.objects[f"ForebayChunks_{release_id}"])
-
-
-def _manifest(rows):
-    ref = ShardRef(number=0, content="c", path="", chunks=len(rows), bytes=0, checksum="")
-    return ReleaseManifest(
-        corpus="test",
-        embedding=_EMBEDDER.spec,
-        index=IndexSettings(),
-        shards=(ref,),
-        documents=len(rows),
-        table_versions={},
-        evaluation=Evaluation(questions=0),
-        created_at=now(),
-    )
 
 
 def _load(store, rows=_ROWS, number=0, content="c", release_id=_ID, **how):
@@ -261,7 +246,7 @@ def release(open_store):
     opened = []
 
     def loaded(rows=_ROWS, **settings):
-        store, manifest = open_store(**settings), _manifest(rows)
+        store, manifest = open_store(**settings), cluster_release(_EMBEDDER, len(rows), "c")
         _load(store, rows, release_id=manifest.release_id)
         opened.append(store.open(manifest))
         return opened[-1]
@@ -329,7 +314,7 @@ def test_a_vector_of_another_dimension_is_refused(release):
 
 
 def test_a_release_that_is_not_complete_can_not_be_opened(open_store):
-    store, manifest = open_store(), _manifest(_ROWS)
+    store, manifest = open_store(), cluster_release(_EMBEDDER, len(_ROWS), "c")
     _load(store, _ROWS[:9], release_id=manifest.release_id)
     with pytest.raises(ReleaseError, match="holds 9 of 350 chunks"):
         store.open(manifest)
