@@ -42,7 +42,9 @@ def main() -> int:
     archive.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
         made = Path(folder) / "classes.jsa"
-        _run_session(PathSettings(home=paths.home, data=Path(folder)), f"-XX:ArchiveClassesAtExit={made}")
+        # Without its warnings of hundreds of classes that can't be in an archive.
+        options = f"-XX:ArchiveClassesAtExit={made} -Xlog:disable -Xlog:all=error:stderr"
+        _run_session(PathSettings(home=paths.home, data=Path(folder)), options)
         if made.exists():
             os.replace(made, archive)
     return 0
