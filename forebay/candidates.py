@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from forebay.documents import partition_key
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import ReleaseError
-from forebay.settings import IndexSettings
+from forebay.settings import WrittenIndexSettings
 from forebay.store.contract import ShardRef
 
 __all__ = ["Candidate"]
@@ -23,7 +23,7 @@ class Candidate(BaseModel):
 
     embedding: EmbeddingSpec
     """Model of the vectors."""
-    index: IndexSettings
+    index: WrittenIndexSettings
     """Settings of the shards."""
     layout: str = ""
     """Version of what a shard's folder holds; earlier versions of Forebay didn't say."""

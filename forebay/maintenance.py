@@ -14,8 +14,8 @@ import lance
 from forebay.candidates import Candidate
 from forebay.chunks import CHUNKS
 from forebay.documents import DOCUMENTS, DUPLICATES, QUARANTINE, UNITS
-from forebay.releases import ReleaseManifest, ReleaseRegistry
-from forebay.settings import MaintenanceSettings, PathSettings
+from forebay.releases import ReleaseManifest, ReleaseRegistry, release_id
+from forebay.settings import CorpusSettings, IndexSettings, MaintenanceSettings, PathSettings
 from forebay.store.shard_files import is_abandoned_staging
 from forebay.tables import Table, embedding_schema
 
@@ -38,13 +38,21 @@ class MaintenanceReport:
     """Index shards that no kept release names."""
     releases_removed: int
     """Manifests."""
+    collections_removed: int
+    """Collections in Weaviate of releases that aren't kept, or were never finished."""
 
 
 def maintain(paths: PathSettings, settings: MaintenanceSettings) -> MaintenanceReport:
-    """Compact and clean a data folder; the caller sees to it that no job writes meanwhile."""
+    """Compact and clean a data folder; the caller sees to it that no job writes meanwhile.
+
+    Raises:
+        ConfigurationError: the settings of the cluster are wrong; everything else is clean.
+        ReleaseError: the cluster that releases lie in doesn't answer; everything else is clean.
+    """
     registry = ReleaseRegistry(paths.releases)
     candidate = Candidate.load(paths.shards)
     kept = _kept_releases(registry, settings)
+    stores = {m.index.store for m in [*registry.list(), *([candidate] if candidate else [])]} | {IndexSettings().store}
     removed = [manifest for manifest in registry.list() if manifest.release_id not in {m.release_id for m in kept}]
     for manifest in removed:
         registry.remove(manifest.release_id)
@@ -59,7 +67,8 @@ def maintain(paths: PathSettings, settings: MaintenanceSettings) -> MaintenanceR
     for path in _unused_embeddings(paths.tables, kept, candidate, settings):
         before[path.stem] = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         shutil.rmtree(path)
-    return MaintenanceReport(before, after, versions, shards, len(removed))
+    collections = _remove_collections(kept, candidate) if "weaviate" in stores else 0
+    return MaintenanceReport(before, after, versions, shards, len(removed), collections)
 
 
 def _kept_releases(registry: ReleaseRegistry, settings: MaintenanceSettings) -> list[ReleaseManifest]:
@@ -81,6 +90,21 @@ def _remove_shards(folder: Path, kept: list[ReleaseManifest], candidate: Candida
             shutil.rmtree(path)
             removed += 1
     return removed
+
+
+def _remove_collections(kept: list[ReleaseManifest], candidate: Candidate | None) -> int:
+    # The client is heavy, and only some data folders need it.
+    from forebay.store.weaviate_store import connected_store
+
+    needed = {manifest.release_id for manifest in kept}
+    if candidate is not None:
+        contents = {number: ref.content for number, ref in candidate.shards.items()}
+        needed.add(release_id(CorpusSettings().name, candidate.embedding, candidate.index, contents))
+    with connected_store() as store:
+        unused = store.release_ids() - needed - {store.current_id()}
+        for found in sorted(unused):
+            store.remove(found)
+    return len(unused)
 
 
 def _tables(folder: Path, kept: list[ReleaseManifest], candidate: Candidate | None) -> list[Table]:

@@ -75,10 +75,13 @@ def push(
         report: Is told a line per shard.
 
     Raises:
-        ReleaseError: there is no such release, or a shard of it is damaged here; nothing names it in the store.
+        ReleaseError: there is no such release, it has no files, or a shard of it is damaged here; nothing names it in
+            the store.
         TransferError: the store doesn't take it.
     """
-    manifest, known, lists = registry.load(release_id), store.names(), dict[str, str]()
+    manifest = registry.load(release_id)
+    _require_files(manifest)
+    known, lists = store.names(), dict[str, str]()
     blocks = moved = sent = 0
     with ThreadPoolExecutor(_THREADS) as pool:
         for ref in manifest.shards:
@@ -128,9 +131,11 @@ def pull(
         report: Is told a line per shard.
 
     Raises:
+        ReleaseError: it has no files.
         TransferError: the store has no such release, a block is missing or damaged, or the disk is full.
     """
     pushed = _pushed(store, release_id)
+    _require_files(pushed.manifest)
     manifest, blocks, moved, received = pushed.manifest, 0, 0, 0
     with ThreadPoolExecutor(_THREADS) as pool:
         for ref in manifest.shards:
@@ -151,6 +156,14 @@ def pull(
             report(f"shard {ref.number}: {moved:,} of {blocks:,} blocks fetched, {received / 2**20:.1f} MiB")
     registry.save(manifest)
     return Transferred(release_id=manifest.release_id, blocks=blocks, moved_blocks=moved, moved_bytes=received)
+
+
+def _require_files(manifest: ReleaseManifest) -> None:
+    if manifest.index.store != "embedded":
+        raise ReleaseError(
+            f"the release {manifest.release_id} lies in Weaviate and has no files to move; back its collection up with "
+            "the Dagster job `weaviate_backup_job` (docs/weaviate.md)."
+        )
 
 
 def _pushed(store: BlockStore, release_id: str | None) -> _Pushed:

@@ -1,6 +1,7 @@
 """Releases: immutable manifests, one atomic pointer to the current one, and the gate before it moves."""
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,11 +10,24 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from forebay.documents import content_hash
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import ReleaseError
-from forebay.settings import IndexSettings
+from forebay.settings import IndexSettings, WrittenIndexSettings
 from forebay.store.contract import ShardRef
 from forebay.store.shard_files import verify
 
-__all__ = ["Evaluation", "ReleaseManifest", "ReleaseRegistry", "now", "worse_metrics"]
+__all__ = ["Evaluation", "ReleaseManifest", "ReleaseRegistry", "now", "release_id", "worse_metrics"]
+
+
+def release_id(corpus: str, embedding: EmbeddingSpec, index: IndexSettings, contents: Mapping[int, str]) -> str:
+    """Give 16 hexadecimal digits over what is searchable: equal content gives an equal id, whenever it was built.
+
+    Args:
+        corpus: Name of the corpus.
+        embedding: Model of the vectors.
+        index: Settings of the shards.
+        contents: Content of every shard that has chunks, by its number.
+    """
+    shards = [f"{number}:{content}" for number, content in sorted(contents.items())]
+    return content_hash(corpus, embedding.fingerprint, index.identity, *shards)[:16]
 
 
 class Evaluation(BaseModel):
@@ -52,7 +66,7 @@ class ReleaseManifest(BaseModel):
     """Name of the corpus."""
     embedding: EmbeddingSpec
     """Model that the vectors were made with, and questions must be."""
-    index: IndexSettings
+    index: WrittenIndexSettings
     """Settings that the shards were built with."""
     reduction: str = ""
     """Fingerprint of the map that vectors and questions are reduced with; empty where they are whole, and in releases
@@ -70,9 +84,9 @@ class ReleaseManifest(BaseModel):
 
     @property
     def release_id(self) -> str:
-        """16 hexadecimal digits over what is searchable: equal content gives an equal id, whenever it was built."""
-        shards = [f"{shard.number}:{shard.content}" for shard in self.shards]
-        return content_hash(self.corpus, self.embedding.fingerprint, self.index.identity, *shards)[:16]
+        """Id of what is searchable; see the function of this name."""
+        contents = {shard.number: shard.content for shard in self.shards}
+        return release_id(self.corpus, self.embedding, self.index, contents)
 
     @property
     def chunks(self) -> int:
@@ -153,19 +167,26 @@ class ReleaseRegistry:
     def promote(self, release_id: str, *, shards: Path) -> None:
         """Make a release the current one by one atomic pointer move, after reading every byte of its shards.
 
-        A release that is the current one already is not read again.
+        A release that is the current one already is not read again. One that lies in Weaviate has no files: it must
+        be complete and indexed, and the cluster's alias moves to it first.
 
         Args:
             release_id: The release.
             shards: Folder of all shards.
 
         Raises:
-            ReleaseError: there is no such release, or files of it are missing or changed; the pointer stays.
+            ConfigurationError: the settings of the cluster are wrong.
+            ReleaseError: there is no such release, files of it are missing or changed, or the cluster doesn't hold all
+                of it; the pointer stays.
         """
         manifest, previous = self.load(release_id), self.current_id()
+        if manifest.index.store == "weaviate":
+            # Also where it is the current one, for a restored cluster may have lost the alias.
+            _move_alias(manifest)
+        elif previous != release_id:
+            _verify_shards(manifest, shards, current=previous)
         if previous == release_id:
             return
-        _verify_shards(manifest, shards, current=previous)
         if previous is not None:
             self._replace(self._folder / "previous", previous)
         self._replace(self._pointer, release_id)
@@ -196,6 +217,14 @@ class ReleaseRegistry:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(staging, path)
+
+
+def _move_alias(manifest: ReleaseManifest) -> None:
+    # The client is heavy, and only some releases need it.
+    from forebay.store.weaviate_store import connected_store
+
+    with connected_store() as store:
+        store.promote(manifest.release_id, manifest.chunks)
 
 
 def _verify_shards(manifest: ReleaseManifest, shards: Path, *, current: str | None) -> None:

@@ -6,6 +6,7 @@ Each field can be set by an environment variable: the class's prefix plus the fi
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,6 +29,7 @@ __all__ = [
     "SparkSettings",
     "WeaviateSettings",
     "WebSettings",
+    "WrittenIndexSettings",
 ]
 
 
@@ -175,17 +177,31 @@ class IndexSettings(BaseSettings):
     """Expected terms of a chunk, stop words left out; a constant, so that shards stay comparable."""
     bm25_language: str = "english"
     """Language of stemmer and stop words."""
+    store: Literal["embedded", "weaviate"] = "embedded"
+    """Where releases lie: in files that every retriever opens, or in a Weaviate cluster (docs/weaviate.md)."""
 
     @property
     def identity(self) -> str:
         """Name everything that decides about a shard; a setting that does nothing is left out, so that ids last."""
-        return self.model_dump_json(exclude={"reduction", "dimensions"} if self.reduction == "none" else None)
+        idle = {"reduction", "dimensions"} if self.reduction == "none" else set[str]()
+        return self.model_dump_json(exclude=idle | ({"store"} if self.store == "embedded" else set()))
 
     @model_validator(mode="after")
     def _has_dimensions(self) -> "IndexSettings":
         if (self.reduction == "none") != (self.dimensions is None):
             raise ValueError("reduction and dimensions belong together: set both, or neither.")
         return self
+
+
+def _with_defaults(value: object) -> object:
+    """Give what an earlier version didn't write its default: settings would take it from the environment."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: field.default for name, field in IndexSettings.model_fields.items()} | dict(value)
+
+
+WrittenIndexSettings = Annotated[IndexSettings, BeforeValidator(_with_defaults)]
+"""Index settings that are read from a file; the environment has no say in them."""
 
 
 class KafkaSettings(BaseSettings):

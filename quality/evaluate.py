@@ -13,7 +13,7 @@ from forebay.golden import GoldenQuestions
 from forebay.releases import Evaluation, ReleaseManifest, ReleaseRegistry
 from forebay.settings import PathSettings
 from forebay.store.contract import SearchMode
-from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.store.opening import open_index
 from quality.retrieval import evaluate
 
 __all__ = ["evaluate_release", "main"]
@@ -27,7 +27,7 @@ def evaluate_release(
 ) -> dict[SearchMode, Evaluation]:
     """Measure a release in each mode."""
     embedder = load_embedder(manifest.embedding, paths.models)
-    release = QdrantEdgeStore(paths.shards, manifest.embedding, manifest.index).open(manifest)
+    release = open_index(manifest, paths)
     try:
         return {mode: evaluate(release, embedder, golden, mode) for mode in modes}
     finally:

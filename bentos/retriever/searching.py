@@ -15,7 +15,7 @@ from forebay.releases import ReleaseManifest
 from forebay.settings import PathSettings
 from forebay.store import Hit, SearchMode, SearchRequest
 from forebay.store.filters import parse_filter
-from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.store.opening import open_index
 
 __all__ = ["answer_batch", "open_release"]
 
@@ -33,14 +33,14 @@ def open_release(manifest: ReleaseManifest, paths: PathSettings) -> Opened:
     """Open a release with the embedder of its own spec, and search it once so that no user waits for that.
 
     Raises:
-        ReleaseError: a shard is missing or damaged.
+        ConfigurationError: the settings of the cluster that it lies in are wrong.
+        ReleaseError: a shard is missing or damaged, or the cluster doesn't answer.
         ModelError: the embedding model is not there.
         SpecMismatchError: its files are not those that the release was built with.
     """
     # A frozen pydantic model is hashable, which its type doesn't say.
     embedder = load_embedder(manifest.embedding, paths.models, threads=_THREADS)  # pyright: ignore[reportArgumentType]
-    store = QdrantEdgeStore(paths.shards, manifest.embedding, manifest.index)
-    opened = Opened(store.open(manifest), embedder)
+    opened = Opened(open_index(manifest, paths), embedder)
     try:
         _search(opened, [SearchItem(question="warm up")])
     except BaseException:

@@ -34,7 +34,7 @@ def explain_question(
 
     Raises:
         ConfigurationError: the question is empty.
-        ReleaseError: there is no such release, or a shard is missing or damaged.
+        ReleaseError: there is no such release, a shard is missing or damaged, or it lies in a cluster.
         FilterError: the filter names an unknown field or has a value of the wrong type.
         ModelError: the embedding model isn't there.
     """
@@ -44,6 +44,11 @@ def explain_question(
     manifest = registry.load(release_id) if release_id else registry.current()
     if manifest is None:
         raise ReleaseError("there is no release yet; run `forebay ingest PATH` first.")
+    if manifest.index.store != "embedded":
+        raise ReleaseError(
+            f"the release {manifest.release_id} lies in Weaviate, whose searches can't be explained; `forebay eval` "
+            "measures each leg of it."
+        )
     watch = Stopwatch()
     release = QdrantEdgeStore(paths.shards, manifest.embedding, manifest.index).open(manifest)
     try:

@@ -22,6 +22,7 @@ __all__ = [
     "SearchMode",
     "SearchRequest",
     "ShardBase",
+    "ShardBuilder",
     "ShardRef",
     "VectorStore",
 ]
@@ -49,7 +50,7 @@ class ShardRef(BaseModel):
     content: str
     """Hash of the chunks, vectors' identity and index settings that the shard was built from."""
     path: str
-    """Folder of the shard, relative to the store's root."""
+    """Folder of the shard, relative to the store's root; empty where it has no files."""
     chunks: int
     """Points in the shard."""
     bytes: int
@@ -170,16 +171,8 @@ class OpenRelease(Protocol):
         ...
 
 
-class VectorStore(Protocol):
-    """Builds immutable shards and opens releases of them."""
-
-    def shard_folder(self, number: int, content: str) -> str:
-        """Name the place of a shard: the same number and content always give the same place."""
-        ...
-
-    def find_shard(self, number: int, content: str) -> ShardRef | None:
-        """Look for a finished shard with this number and content."""
-        ...
+class ShardBuilder(Protocol):
+    """Builds the shards of an index, one in each Spark task."""
 
     def build_shard(
         self, number: int, content: str, batches: Iterable[pa.RecordBatch], base: ShardBase | None = None
@@ -191,6 +184,18 @@ class VectorStore(Protocol):
         Raises:
             IndexBuildError: the rows can't be indexed, or the finished shard doesn't hold all of them.
         """
+        ...
+
+
+class VectorStore(ShardBuilder, Protocol):
+    """Builds immutable shards and opens releases of them."""
+
+    def shard_folder(self, number: int, content: str) -> str:
+        """Name the place of a shard: the same number and content always give the same place."""
+        ...
+
+    def find_shard(self, number: int, content: str) -> ShardRef | None:
+        """Look for a finished shard with this number and content."""
         ...
 
     def open(self, manifest: "ReleaseManifest") -> OpenRelease:

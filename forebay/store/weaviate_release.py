@@ -60,6 +60,7 @@ class WeaviateRelease:
         self._settings = settings
         self._pool = ThreadPoolExecutor(settings.max_concurrent_searches, thread_name_prefix="weaviate")
         self._free = BoundedSemaphore(settings.max_concurrent_searches)
+        self._at_close: list[Callable[[], None]] = []
 
     @property
     def manifest(self) -> ReleaseManifest:
@@ -93,8 +94,14 @@ class WeaviateRelease:
             raise ReleaseError(f"Weaviate at {self._settings.url!r} can't count: {exc}") from exc
 
     def close(self) -> None:
-        """Give back the threads; the client belongs to whoever connected."""
+        """Give back the threads; the client belongs to whoever connected, who may have asked to be told."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        for tell in self._at_close:
+            tell()
+
+    def on_close(self, tell: Callable[[], None]) -> None:
+        """Have something called when the release is closed."""
+        self._at_close.append(tell)
 
     def _legs(self, request: SearchRequest) -> list[Leg]:
         dim = self._manifest.embedding.dim

@@ -11,15 +11,15 @@ from weaviate.classes.config import ConsistencyLevel
 from weaviate.collections import Collection
 from weaviate.exceptions import WeaviateBaseError
 
-from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import IndexBuildError, ReleaseError
 from forebay.releases import ReleaseManifest
 from forebay.settings import IndexSettings, WeaviateSettings
+from forebay.store.weaviate_connection import connect
 from forebay.store.weaviate_load import PartitionLoad, count_chunks
 from forebay.store.weaviate_release import WeaviateRelease
 from forebay.store.weaviate_schema import collection_name, create_collection
 
-__all__ = ["WeaviateStore"]
+__all__ = ["WeaviateStore", "connected_store", "open_cluster_release"]
 
 _POLL_S = 1.0
 
@@ -31,15 +31,11 @@ class WeaviateStore:
     the collection that it began.
     """
 
-    def __init__(
-        self, client: WeaviateClient, spec: EmbeddingSpec, index: IndexSettings, settings: WeaviateSettings
-    ) -> None:
+    def __init__(self, client: WeaviateClient, settings: WeaviateSettings) -> None:
         self._client = client
-        self._spec = spec
-        self._index = index
         self._settings = settings
 
-    def prepare(self, release_id: str) -> None:
+    def prepare(self, release_id: str, index: IndexSettings) -> None:
         """Create the collection of a release where there is none.
 
         Raises:
@@ -51,7 +47,7 @@ class WeaviateStore:
         try:
             if self._client.collections.exists(name):
                 return
-            create_collection(self._client, name, self._index, self._settings)
+            create_collection(self._client, name, index, self._settings)
         except WeaviateBaseError as exc:
             with _named("looking for a collection"):
                 # Another task may have been faster.
@@ -69,7 +65,9 @@ class WeaviateStore:
             collection = self._collection(release_id)
             return chunks == count_chunks(collection, number) == count_chunks(collection, number, content)
 
-    def load_partition(self, release_id: str, number: int, content: str, batches: Iterable[pa.RecordBatch]) -> int:
+    def load_partition(
+        self, release_id: str, number: int, content: str, batches: Iterable[pa.RecordBatch], *, dim: int
+    ) -> int:
         """Make a partition hold these chunks and no others; the same end for any number of attempts.
 
         Args:
@@ -77,6 +75,7 @@ class WeaviateStore:
             number: Number of the partition.
             content: Hash of the chunks, vectors' identity and index settings.
             batches: Chunk rows with a `vector` column.
+            dim: Length of the vectors.
 
         Returns:
             Chunks that the partition holds.
@@ -85,7 +84,7 @@ class WeaviateStore:
             IndexBuildError: the rows can't be indexed, or the cluster doesn't hold all of them.
         """
         collection = self._collection(release_id)
-        return PartitionLoad(collection, number, content, self._spec.dim, self._settings).run(batches)
+        return PartitionLoad(collection, number, content, dim, self._settings).run(batches)
 
     def count(self, release_id: str) -> int:
         """Count the chunks of a release.
@@ -150,6 +149,17 @@ class WeaviateStore:
         collection = self._client.collections.use(name).with_consistency_level(level)
         return WeaviateRelease(collection, manifest, self._settings)
 
+    def release_ids(self) -> set[str]:
+        """List the releases that have a collection, finished or not.
+
+        Raises:
+            ReleaseError: the cluster doesn't answer.
+        """
+        prefix = collection_name(self._settings.alias, "")
+        with _named("listing the collections"):
+            names = self._client.collections.list_all()
+        return {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+
     def _name(self, release_id: str) -> str:
         return collection_name(self._settings.alias, release_id)
 
@@ -177,6 +187,37 @@ class WeaviateStore:
         with _named("looking at the nodes"):
             nodes = self._client.cluster.nodes(collection=self._name(release_id), output="verbose")
         return sum(shard.vector_queue_length for node in nodes for shard in node.shards or ())
+
+
+@contextmanager
+def connected_store(settings: WeaviateSettings | None = None) -> Generator[WeaviateStore]:
+    """Give the store of a cluster, that of the environment's settings if none are given, and disconnect afterwards.
+
+    Raises:
+        ConfigurationError: the settings are wrong.
+        ReleaseError: the cluster doesn't answer.
+    """
+    chosen = settings or WeaviateSettings()
+    with connect(chosen) as client:
+        yield WeaviateStore(client, chosen)
+
+
+def open_cluster_release(manifest: ReleaseManifest) -> WeaviateRelease:
+    """Open a release of the environment's cluster; closing it disconnects.
+
+    Raises:
+        ConfigurationError: the settings are wrong.
+        ReleaseError: it isn't in the cluster, or not all of it, or the cluster doesn't answer.
+    """
+    settings = WeaviateSettings()
+    client = connect(settings)
+    try:
+        release = WeaviateStore(client, settings).open(manifest)
+    except BaseException:
+        client.close()
+        raise
+    release.on_close(client.close)
+    return release
 
 
 @contextmanager

@@ -28,5 +28,5 @@ __all__ = ["index_shards"]
 def index_shards(
     context: dg.AssetExecutionContext, launcher: dg.ResourceParam[JobLauncher]
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-    """Immutable Qdrant Edge shards; only those whose content changed are built."""
+    """Immutable shards, of Qdrant Edge or in Weaviate; only those that aren't there yet are built."""
     yield from launch_job(context, launcher, "spark_jobs.load_index.main", checks=INDEX_CHECKS)

@@ -15,7 +15,7 @@ from forebay.golden import GoldenQuestions
 from forebay.releases import Evaluation, ReleaseManifest, ReleaseRegistry, now, worse_metrics
 from forebay.settings import CorpusSettings, PathSettings, ReleaseSettings
 from forebay.store.contract import SEARCH_VERSION
-from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.store.opening import open_index
 from forebay.tables import chunk_table, document_table, quarantine_table
 from orchestration.defs.documents import golden_questions
 from orchestration.defs.index import index_shards
@@ -66,7 +66,7 @@ def _evaluate(manifest: ReleaseManifest, golden: GoldenQuestions, paths: PathSet
     present |= quarantine_table(paths.tables).held_keys("doc_id", golden.judged_documents)
     judged = golden.without_documents(golden.judged_documents - present)
     embedder = load_embedder(manifest.embedding, paths.models)
-    opened = QdrantEdgeStore(paths.shards, manifest.embedding, manifest.index).open(manifest)
+    opened = open_index(manifest, paths)
     try:
         measured = evaluate(opened, embedder, judged)
     finally:

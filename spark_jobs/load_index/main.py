@@ -1,14 +1,26 @@
 """Build the index shards whose content changed, and name the candidate for the next release."""
 
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from forebay.candidates import Candidate
-from forebay.documents import partition_key
+from forebay.documents import partition_key, partition_number
 from forebay.embedding.choice import resolve_spec
+from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import DataError, IndexBuildError
-from forebay.settings import EmbeddingSettings, IndexSettings, PathSettings, ReleaseSettings, SparkSettings
+from forebay.releases import release_id
+from forebay.settings import (
+    CorpusSettings,
+    EmbeddingSettings,
+    IndexSettings,
+    PathSettings,
+    ReleaseSettings,
+    SparkSettings,
+    WeaviateSettings,
+)
 from forebay.store.contract import ShardBase, ShardRef
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.store.reduction import configured_reduction
@@ -28,6 +40,9 @@ from spark_jobs.load_index.transforms import (
 )
 from spark_jobs.pipes import JobOrders, Reporter, run_job
 from spark_jobs.session import spark_session
+
+if TYPE_CHECKING:
+    from forebay.store.weaviate_shards import WeaviateShards
 
 __all__ = ["load_index"]
 
@@ -62,7 +77,8 @@ def load_index(orders: JobOrders, report: Reporter) -> None:
         previous = None
     store = QdrantEdgeStore(paths.shards, spec, settings, reduction)
     expected = chunks.published_rows(orders.where)
-    is_same = previous is not None and previous.table_versions == known and _are_built(store, previous)
+    is_in_files = settings.store == "embedded"
+    is_same = is_in_files and previous is not None and previous.table_versions == known and _are_built(store, previous)
     if previous is not None and is_same and _indexed(orders, previous.shards) == expected:
         refs, built = previous.shards, 0
         report.started()
@@ -71,7 +87,11 @@ def load_index(orders: JobOrders, report: Reporter) -> None:
         with spark_session("load_index", SparkSettings(), paths) as spark:
             report.started()
             job = _IndexJob(spark, chunks, embeddings, known, orders, store, paths)
-            refs, built = job.build(shard_identity(spec, settings, reduction), previous, report)
+            identity = shard_identity(spec, settings, reduction)
+            if is_in_files:
+                refs, built = job.build(identity, previous, report)
+            else:
+                refs, built = job.load(identity, spec, settings, report)
     _report(orders, report, refs, built, expected)
     found.model_copy(update={"shards": refs}).save(paths.shards)
 
@@ -123,6 +143,33 @@ class _IndexJob:
             vectors = read_lance_keys(self._spark, self._embeddings.uri, texts, version=self._versions["embeddings"])
         made = built_shards(rows, vectors, missing, bases, self._store)
         return refs | {ref.number: ref for ref in refs_of(made)}, len(missing)
+
+    def load(
+        self, identity: tuple[str, ...], spec: EmbeddingSpec, settings: IndexSettings, report: Reporter
+    ) -> tuple[dict[int, ShardRef], int]:
+        """Load the run's shards that the release's collection lacks; gives what `build` gives."""
+        contents = shard_contents(self._hashes(self._versions["chunks"]), identity)
+        if not contents:
+            return {}, 0
+        store = self._collection(contents, spec, settings)
+        refs = store.find_shards(contents)
+        lacking = (contents.keys() - refs.keys()) & set(self._orders.shards)
+        missing = {number: contents[number] for number in sorted(lacking)}
+        report.progress(f"loading {len(missing)} of {len(contents)} shards, {len(refs)} are there already")
+        if not missing:
+            return refs, 0
+        vectors = read_lance(self._spark, self._embeddings.uri, version=self._versions["embeddings"])
+        made = built_shards(self._rows(list(missing), []), vectors, missing, {}, store)
+        return refs | {ref.number: ref for ref in refs_of(made)}, len(missing)
+
+    def _collection(self, contents: dict[int, str], spec: EmbeddingSpec, settings: IndexSettings) -> "WeaviateShards":
+        # The client is heavy, and only this store needs it.
+        from forebay.store.weaviate_shards import WeaviateShards
+
+        counts = self._chunks.rows_per_shard(self._versions["chunks"])
+        chunks = {partition_number(key): count for key, count in counts.items()}
+        wanted = release_id(CorpusSettings().name, spec, settings, contents)
+        return WeaviateShards(wanted, chunks, spec.dim, settings, WeaviateSettings())
 
     def _hashes(self, version: int) -> DataFrame:
         return row_hashes(read_lance(self._spark, self._chunks.uri, version=version, columns=KEY_COLUMNS))

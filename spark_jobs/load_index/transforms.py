@@ -13,8 +13,7 @@ from pyspark.sql import functions as F
 from forebay.documents import content_hash
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.settings import IndexSettings
-from forebay.store.contract import ShardBase, ShardRef
-from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.store.contract import ShardBase, ShardBuilder, ShardRef
 from forebay.store.reduction import Reduction
 
 __all__ = [
@@ -138,7 +137,7 @@ def built_shards(
     embeddings: DataFrame,
     contents: dict[int, str],
     bases: dict[int, ShardBase],
-    store: QdrantEdgeStore,
+    store: ShardBuilder,
 ) -> DataFrame:
     """Build the named shards, each in one task that streams its rows.
 

@@ -41,8 +41,8 @@ def _new_manifest():
 
 
 def _load(store, release_id, rows, content="c"):
-    store.prepare(release_id)
-    return store.load_partition(release_id, 0, content, [pa.RecordBatch.from_pylist(rows)])
+    store.prepare(release_id, IndexSettings())
+    return store.load_partition(release_id, 0, content, [pa.RecordBatch.from_pylist(rows)], dim=_EMBEDDER.spec.dim)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def client(settings):
 
 @pytest.fixture(scope="module")
 def store(client, settings):
-    return WeaviateStore(client, _EMBEDDER.spec, IndexSettings(), settings)
+    return WeaviateStore(client, settings)
 
 
 @pytest.fixture(scope="module")

@@ -48,10 +48,10 @@ def wire():
 def open_store(wire):
     clients = []
 
-    def opened(index=None, **settings):
+    def opened(**settings):
         chosen = wire.settings(**settings)
         clients.append(connect(chosen))
-        return WeaviateStore(clients[-1], _EMBEDDER.spec, index or IndexSettings(), chosen)
+        return WeaviateStore(clients[-1], chosen)
 
     yield opened
     for client in clients:
@@ -70,14 +70,14 @@ def _state(wire, release_id=_ID):
 
 
 def _load(store, rows=_ROWS, number=0, content="c", release_id=_ID, **how):
-    store.prepare(release_id)
-    return store.load_partition(release_id, number, content, _batches(rows, **how))
+    store.prepare(release_id, IndexSettings())
+    return store.load_partition(release_id, number, content, _batches(rows, **how), dim=_EMBEDDER.spec.dim)
 
 
 def test_a_collection_is_created_with_what_can_not_be_changed_later(wire, open_store):
     store = open_store(shards=24, replication_factor=3)
-    store.prepare(_ID)
-    store.prepare(_ID)
+    store.prepare(_ID, IndexSettings())
+    store.prepare(_ID, IndexSettings())
     (created,) = [body for method, path, body, _ in wire.rest if (method, path) == ("POST", "schema")]
     assert created["class"] == f"ForebayChunks_{_ID}"
     assert created["shardingConfig"]["desiredCount"] == 24
@@ -94,14 +94,14 @@ def test_a_collection_is_created_with_what_can_not_be_changed_later(wire, open_s
 
 def test_settings_that_weaviate_can_not_do_are_an_error(open_store):
     with pytest.raises(ConfigurationError, match="'product'"):
-        open_store(IndexSettings(quantization="product")).prepare(_ID)
+        open_store().prepare(_ID, IndexSettings(quantization="product"))
 
 
 def test_a_cluster_that_went_away_is_named(wire, open_store):
     store = open_store()
     wire.stop()
     with pytest.raises(ReleaseError, match="looking for a collection"):
-        store.prepare(_ID)
+        store.prepare(_ID, IndexSettings())
     with pytest.raises(ReleaseError, match="reading the alias"):
         store.current_id()
 
@@ -128,7 +128,7 @@ def undisturbed():
     serve(wire)
     settings = wire.settings()
     client = connect(settings)
-    _load(WeaviateStore(client, _EMBEDDER.spec, IndexSettings(), settings))
+    _load(WeaviateStore(client, settings))
     client.close()
     wire.stop()
     return _state(wire)
@@ -170,7 +170,7 @@ def test_what_the_partition_held_before_is_deleted_and_other_partitions_stay(wir
     # 250 stale ones by 40 at a time, and the look that finds none.
     assert len(wire.deletes) == 2 + 7 + 1
     assert {one.consistency_level for one in wire.deletes} == {base_pb2.CONSISTENCY_LEVEL_QUORUM}
-    assert store.load_partition(_ID, 0, "gone", []) == 0
+    assert store.load_partition(_ID, 0, "gone", [], dim=64) == 0
     assert set(_state(wire)) == {row["chunk_id"] for row in _ROWS[:50]}
 
 

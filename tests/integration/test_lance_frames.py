@@ -3,20 +3,10 @@ import pyarrow as pa
 import pytest
 from pyspark.errors import PythonException
 
-from forebay.settings import PathSettings, SparkSettings
 from spark_jobs import lance_frames
 from spark_jobs.lance_frames import append_lance, read_lance, read_lance_keys
-from spark_jobs.session import spark_session, stop_session
 
 _SCHEMA = pa.schema([("key", pa.string()), ("number", pa.int64()), ("vector", pa.list_(pa.float32(), 2))])
-
-
-@pytest.fixture(scope="module")
-def spark(tmp_path_factory):
-    paths = PathSettings(data=tmp_path_factory.mktemp("spark"))
-    with spark_session("test", SparkSettings(), paths) as session:
-        yield session
-    stop_session()
 
 
 @pytest.fixture

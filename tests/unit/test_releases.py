@@ -1,3 +1,4 @@
+import json
 import shutil
 from datetime import UTC, datetime
 
@@ -39,6 +40,19 @@ def test_equal_content_gives_an_equal_id_whenever_it_was_built():
 
 def test_the_index_settings_are_part_of_the_id():
     assert _manifest(index=IndexSettings(hnsw_m=32)).release_id != _manifest().release_id
+
+
+def test_ids_and_manifests_of_earlier_versions_last_whatever_the_environment_says(registry, monkeypatch):
+    written = registry.save(_manifest())
+    assert '"store"' not in written.index.identity
+    path = registry._folder / f"{written.release_id}.json"
+    document = json.loads(path.read_text())
+    del document["index"]["store"]
+    path.write_text(json.dumps(document))
+    monkeypatch.setenv("FOREBAY_INDEX_STORE", "weaviate")
+    assert IndexSettings().store == "weaviate"
+    assert registry.load(written.release_id) == written
+    assert '"store":"weaviate"' in IndexSettings().identity
 
 
 def test_there_is_no_current_release_before_the_first(registry):
