@@ -273,6 +273,8 @@ class WeaviateSettings(BaseSettings):
     """Longest time that a search may take, waiting and repeated attempts of the client included."""
     max_concurrent_searches: int = Field(default=16, ge=1)
     """Questions that one process has under way at once; a search asks one per leg."""
+    channels: int = Field(default=2, ge=1)
+    """Connections of one process for searches; behind a load balancer, each may end at another node."""
     drain_timeout_s: float = Field(default=3600.0, gt=0)
     """Longest time to wait for a new collection's vector index before it becomes current."""
 

@@ -76,7 +76,11 @@ class Wire:
     queue: list = field(default_factory=list)
     """Lengths of the vector queue that the next questions about nodes are answered with; then 0."""
     gate: threading.Event = field(default_factory=threading.Event)
-    """Searches with the fault `wait` wait for it."""
+    """Searches with the fault `wait` wait for it, or until they are cancelled."""
+    cancelled: int = 0
+    """Searches that were cancelled while they waited."""
+    peers: set = field(default_factory=set)
+    """Connections that searches came over."""
     url: str = ""
     grpc_port: int = 0
 
@@ -184,6 +188,7 @@ class _Service(weaviate_pb2_grpc.WeaviateServicer):
 
     def Search(self, request, context):
         self._wire.searches.append(request)
+        self._wire.peers.add(context.peer())
         self._interrupt("search", context)
         if request.HasField("near_vector"):
             question = _floats(request.near_vector.vectors[0].vector_bytes)
@@ -204,7 +209,9 @@ class _Service(weaviate_pb2_grpc.WeaviateServicer):
         if fault is None:
             return
         if fault.kind == "wait":
-            self._wire.gate.wait(30)
+            while context.is_active() and not self._wire.gate.wait(0.02):
+                pass
+            self._wire.cancelled += not context.is_active()
             return
         context.abort(getattr(grpc.StatusCode, fault.kind.upper()), f"injected {fault.kind}")
 

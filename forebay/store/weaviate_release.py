@@ -1,28 +1,26 @@
 """A release in a Weaviate cluster, ready to be searched."""
 
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import PurePosixPath
-from threading import BoundedSemaphore
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from weaviate.classes.query import MetadataQuery
-from weaviate.collections import Collection
+from weaviate.collections import CollectionAsync
 from weaviate.collections.classes.filters import FilterReturn
-from weaviate.exceptions import WeaviateBaseError
 
 from forebay.errors import ReleaseError
 from forebay.releases import ReleaseManifest
-from forebay.settings import WeaviateSettings
 from forebay.store.access import effective_filter
 from forebay.store.contract import Hit, SearchMode, SearchRequest
 from forebay.store.filters import parse_filter
 from forebay.store.fusion import reciprocal_rank_fusion
+from forebay.store.weaviate_channels import Channels, Question
 from forebay.store.weaviate_filters import to_weaviate_filter
 from forebay.store.weaviate_schema import RETURNED, SEARCHED
 
@@ -44,9 +42,6 @@ class _Found:
     properties: Mapping[str, Any]
 
 
-Leg = Callable[[], list[_Found]]
-
-
 class WeaviateRelease:
     """An opened release: a dense and a BM25 question to the cluster, fused by rank as in the embedded store.
 
@@ -54,13 +49,9 @@ class WeaviateRelease:
     (`forebay.store.query_rules`) change nothing here yet.
     """
 
-    def __init__(self, collection: Collection[Any, Any], manifest: ReleaseManifest, settings: WeaviateSettings) -> None:
-        self._collection = collection
+    def __init__(self, channels: Channels, manifest: ReleaseManifest) -> None:
+        self._channels = channels
         self._manifest = manifest
-        self._settings = settings
-        self._pool = ThreadPoolExecutor(settings.max_concurrent_searches, thread_name_prefix="weaviate")
-        self._free = BoundedSemaphore(settings.max_concurrent_searches)
-        self._at_close: list[Callable[[], None]] = []
 
     @property
     def manifest(self) -> ReleaseManifest:
@@ -74,10 +65,9 @@ class WeaviateRelease:
             FilterError: a filter is not of the language, or has a range.
             ReleaseError: a vector has another dimension than the release, the cluster fails, or it isn't done in time.
         """
-        deadline = time.monotonic() + self._settings.search_deadline_s
         legs = [self._legs(request) for request in requests]
-        asked = [[self._submit(leg, deadline) for leg in of_request] for of_request in legs]
-        answers = [[self._answer(future, deadline) for future in of_request] for of_request in asked]
+        found = iter(self._channels.ask([leg for of_request in legs for leg in of_request]))
+        answers = [list(islice(found, len(of_request))) for of_request in legs]
         return [_hits(request, answer) for request, answer in zip(requests, answers, strict=True)]
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
@@ -88,88 +78,71 @@ class WeaviateRelease:
             ReleaseError: the cluster fails.
         """
         filters = to_weaviate_filter(parse_filter(where))
-        try:
-            return self._collection.aggregate.over_all(filters=filters, total_count=True).total_count or 0
-        except WeaviateBaseError as exc:
-            raise ReleaseError(f"Weaviate at {self._settings.url!r} can't count: {exc}") from exc
+        counted = partial(_count, filters=filters)
+        (count,) = self._channels.ask([counted])
+        return count
 
     def close(self) -> None:
-        """Give back the threads; the client belongs to whoever connected, who may have asked to be told."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for tell in self._at_close:
-            tell()
+        """Disconnect."""
+        self._channels.close()
 
-    def on_close(self, tell: Callable[[], None]) -> None:
-        """Have something called when the release is closed."""
-        self._at_close.append(tell)
-
-    def _legs(self, request: SearchRequest) -> list[Leg]:
+    def _legs(self, request: SearchRequest) -> list[Question[list[_Found]]]:
         dim = self._manifest.embedding.dim
         if request.vector.shape != (dim,):
             raise ReleaseError(
                 f"the question's vector has shape {request.vector.shape}, the release's vectors have dimension {dim}."
             )
         filters = to_weaviate_filter(effective_filter(request.where, request.caller))
-        legs: list[Leg] = []
+        legs: list[Question[list[_Found]]] = []
         if request.mode != SearchMode.BM25:
-            legs.append(lambda: self._dense(request, filters))
+            legs.append(partial(_dense, request=request, filters=filters))
         # Weaviate refuses a question without words.
         if request.mode != SearchMode.DENSE and any(char.isalnum() for char in request.text):
-            legs.append(lambda: self._bm25(request, filters))
+            legs.append(partial(_bm25, request=request, filters=filters))
         return legs
 
-    def _dense(self, request: SearchRequest, filters: FilterReturn | None) -> list[_Found]:
-        answer = self._collection.query.near_vector(
-            near_vector=request.vector.tolist(),
-            limit=max(request.top_k, _MIN_CANDIDATES),
-            filters=filters,
-            return_metadata=MetadataQuery(distance=True),
-            return_properties=list(RETURNED),
-        )
-        found: list[_Found] = []
-        for item in answer.objects:
-            similarity = 1.0 - (item.metadata.distance or 0.0)
-            found.append(_Found(str(item.uuid), similarity, similarity, item.properties))
-        return _ranked(found)
 
-    def _bm25(self, request: SearchRequest, filters: FilterReturn | None) -> list[_Found]:
-        """Ask by words; a hybrid search needs the vectors, for the similarity of what only words find."""
-        is_hybrid = request.mode == SearchMode.HYBRID
-        answer = self._collection.query.bm25(
-            query=request.text,
-            query_properties=list(SEARCHED),
-            limit=max(request.top_k, _MIN_CANDIDATES),
-            filters=filters,
-            include_vector=is_hybrid,
-            return_metadata=MetadataQuery(score=True),
-            return_properties=list(RETURNED),
-        )
-        found: list[_Found] = []
-        for item in answer.objects:
-            similarity = _cosine(request.vector, item.vector[_VECTOR]) if is_hybrid else None
-            found.append(_Found(str(item.uuid), item.metadata.score or 0.0, similarity, item.properties))
-        return _ranked(found)
+async def _dense(
+    collection: CollectionAsync[Any, Any], request: SearchRequest, filters: FilterReturn | None
+) -> list[_Found]:
+    answer = await collection.query.near_vector(
+        near_vector=request.vector.tolist(),
+        limit=max(request.top_k, _MIN_CANDIDATES),
+        filters=filters,
+        return_metadata=MetadataQuery(distance=True),
+        return_properties=list(RETURNED),
+    )
+    found: list[_Found] = []
+    for item in answer.objects:
+        similarity = 1.0 - (item.metadata.distance or 0.0)
+        found.append(_Found(str(item.uuid), similarity, similarity, item.properties))
+    return _ranked(found)
 
-    def _submit(self, leg: Leg, deadline: float) -> Future[list[_Found]]:
-        if not self._free.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise ReleaseError(
-                f"{self._settings.max_concurrent_searches} questions to Weaviate are under way already, and none ended "
-                f"within {self._settings.search_deadline_s:g} s; ask again later."
-            )
-        future = self._pool.submit(leg)
-        # Not when somebody gives up waiting: what is still under way still counts.
-        future.add_done_callback(lambda _: self._free.release())
-        return future
 
-    def _answer(self, future: Future[list[_Found]], deadline: float) -> list[_Found]:
-        try:
-            return future.result(timeout=max(0.0, deadline - time.monotonic()))
-        except TimeoutError as exc:
-            raise ReleaseError(
-                f"Weaviate at {self._settings.url!r} doesn't answer within {self._settings.search_deadline_s:g} s."
-            ) from exc
-        except WeaviateBaseError as exc:
-            raise ReleaseError(f"Weaviate at {self._settings.url!r} can't answer a search: {exc}") from exc
+async def _bm25(
+    collection: CollectionAsync[Any, Any], request: SearchRequest, filters: FilterReturn | None
+) -> list[_Found]:
+    """Ask by words; a hybrid search needs the vectors, for the similarity of what only words find."""
+    is_hybrid = request.mode == SearchMode.HYBRID
+    answer = await collection.query.bm25(
+        query=request.text,
+        query_properties=list(SEARCHED),
+        limit=max(request.top_k, _MIN_CANDIDATES),
+        filters=filters,
+        include_vector=is_hybrid,
+        return_metadata=MetadataQuery(score=True),
+        return_properties=list(RETURNED),
+    )
+    found: list[_Found] = []
+    for item in answer.objects:
+        similarity = _cosine(request.vector, item.vector[_VECTOR]) if is_hybrid else None
+        found.append(_Found(str(item.uuid), item.metadata.score or 0.0, similarity, item.properties))
+    return _ranked(found)
+
+
+async def _count(collection: CollectionAsync[Any, Any], filters: FilterReturn | None) -> int:
+    counted = await collection.aggregate.over_all(filters=filters, total_count=True)
+    return counted.total_count or 0
 
 
 def _ranked(found: list[_Found]) -> list[_Found]:

@@ -14,6 +14,7 @@ from weaviate.exceptions import WeaviateBaseError
 from forebay.errors import IndexBuildError, ReleaseError
 from forebay.releases import ReleaseManifest
 from forebay.settings import IndexSettings, WeaviateSettings
+from forebay.store.weaviate_channels import Channels
 from forebay.store.weaviate_connection import connect
 from forebay.store.weaviate_load import PartitionLoad, count_chunks
 from forebay.store.weaviate_release import WeaviateRelease
@@ -138,16 +139,13 @@ class WeaviateStore:
             self._client.collections.delete(self._name(release_id))
 
     def open(self, manifest: ReleaseManifest) -> WeaviateRelease:
-        """Open a release for searching.
+        """Open a release for searching, over connections of its own.
 
         Raises:
-            ReleaseError: it isn't in the cluster, or not all of it.
+            ReleaseError: it isn't in the cluster, or not all of it, or the cluster doesn't answer.
         """
         self._check_complete(manifest.release_id, manifest.chunks)
-        name = self._name(manifest.release_id)
-        level = ConsistencyLevel(self._settings.read_consistency)
-        collection = self._client.collections.use(name).with_consistency_level(level)
-        return WeaviateRelease(collection, manifest, self._settings)
+        return WeaviateRelease(Channels(self._name(manifest.release_id), self._settings), manifest)
 
     def release_ids(self) -> set[str]:
         """List the releases that have a collection, finished or not.
@@ -203,21 +201,14 @@ def connected_store(settings: WeaviateSettings | None = None) -> Generator[Weavi
 
 
 def open_cluster_release(manifest: ReleaseManifest) -> WeaviateRelease:
-    """Open a release of the environment's cluster; closing it disconnects.
+    """Open a release of the environment's cluster.
 
     Raises:
         ConfigurationError: the settings are wrong.
         ReleaseError: it isn't in the cluster, or not all of it, or the cluster doesn't answer.
     """
-    settings = WeaviateSettings()
-    client = connect(settings)
-    try:
-        release = WeaviateStore(client, settings).open(manifest)
-    except BaseException:
-        client.close()
-        raise
-    release.on_close(client.close)
-    return release
+    with connected_store() as store:
+        return store.open(manifest)
 
 
 @contextmanager
