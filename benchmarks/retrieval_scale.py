@@ -1,6 +1,7 @@
 """`make bench-retrieval SIZE=1000000`: the embedded store at scale, without embedding and HTTP.
 
-Shards are built by the product's own store, two at a time as Spark's two cores do; then one client and eight ask them.
+Shards are built by the product's own store, two at a time as Spark's two cores do; then one client and eight ask the
+processes that search them.
 Recall is against exact search over all vectors. hnswlib, where its wheel is there (`pip install hnswlib`), answers the
 same questions in turns with the vector leg, with the least ef that finds as much. A release is switched while 50
 searches a second arrive, answered late or not.
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,9 @@ from forebay.embedding.spec import EmbeddingSpec
 from forebay.releases import Evaluation, ReleaseManifest, ReleaseRegistry, now
 from forebay.settings import EmbeddingSettings, IndexSettings, PathSettings
 from forebay.store.contract import OpenRelease, SearchMode, SearchRequest, ShardRef
+from forebay.store.opening import open_index
 from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.store.search_processes import SearchProcesses
 
 _K = 10
 _BUILDERS = 2
@@ -50,6 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=1_000_000, help="chunks")
     parser.add_argument("--shards", type=int, default=8)
+    parser.add_argument("--processes", type=int, default=2, help="processes that search; 0: this one")
     parser.add_argument("--questions", type=int, default=400)
     parser.add_argument("--folder", type=Path, help="keep the shards here, and take those that are here already")
     options = parser.parse_args()
@@ -60,9 +65,24 @@ def main() -> None:
         built = _build(corpus, spec, folder)
         texts, vectors = corpus.questions(options.questions)
         truths = _truths(corpus, vectors)
-        figures = _measure(corpus, _manifest(spec, built["refs"], "scale"), folder, texts, vectors, truths)
-        switch = _switch(spec, built["refs"], folder, texts, vectors)
-    report({"size": options.size, "shards": options.shards, **figures, **built["figures"], **switch})
+        opening = _Opening(PathSettings(data=folder), options.processes)
+        figures = _measure(corpus, _manifest(spec, built["refs"], "scale"), opening, texts, vectors, truths)
+        switch = _switch(spec, built["refs"], opening, texts, vectors)
+    asked = {"size": options.size, "shards": options.shards, "processes": options.processes}
+    report({**asked, **figures, **built["figures"], **switch})
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """How a release is opened, as the retriever does."""
+
+    paths: PathSettings
+    processes: int
+
+    def __call__(self, manifest: ReleaseManifest) -> OpenRelease:
+        if self.processes:
+            return SearchProcesses(manifest, self.paths, self.processes)
+        return open_index(manifest, self.paths)
 
 
 def _build(corpus: ScaleCorpus, spec: EmbeddingSpec, folder: Path) -> dict[str, Any]:
@@ -90,7 +110,8 @@ def _build(corpus: ScaleCorpus, spec: EmbeddingSpec, folder: Path) -> dict[str, 
 
 def _build_shard(corpus: ScaleCorpus, spec: EmbeddingSpec, folder: Path, shard: int) -> ShardRef:
     content = f"scale-{corpus.size}-{corpus.shards}"
-    return QdrantEdgeStore(folder, spec, IndexSettings()).build_shard(shard, content, corpus.batches(shard))
+    store = QdrantEdgeStore(PathSettings(data=folder).shards, spec, IndexSettings())
+    return store.build_shard(shard, content, corpus.batches(shard))
 
 
 class _PeakMemory:
@@ -144,12 +165,14 @@ def _truths(corpus: ScaleCorpus, questions: Vectors) -> dict[str, Truth]:
 def _measure(
     corpus: ScaleCorpus,
     manifest: ReleaseManifest,
-    folder: Path,
+    opening: _Opening,
     texts: Sequence[str],
     vectors: Vectors,
     truths: dict[str, Truth],
 ) -> dict[str, Any]:
-    release = QdrantEdgeStore(folder, manifest.embedding, manifest.index).open(manifest)
+    began = time.monotonic()
+    release = opening(manifest)
+    opened_s = time.monotonic() - began
     try:
         hybrid = [SearchRequest(text, vector, _K) for text, vector in zip(texts, vectors, strict=True)]
         once = [SearchRequest(text, vector, _K, feedback=False) for text, vector in zip(texts, vectors, strict=True)]
@@ -159,7 +182,7 @@ def _measure(
             release.search([request])
         ways = {"hybrid": hybrid, "hybrid_once": once, "dense": dense, "bm25": bm25}
         times, found = _in_turns({name: [_asking(release, one) for one in ways[name]] for name in ways})
-        figures: dict[str, Any] = {"recall10": _recall(found["dense"], truths["all"])}
+        figures: dict[str, Any] = {"recall10": _recall(found["dense"], truths["all"]), "open_s": round(opened_s, 1)}
         for name, seconds in times.items():
             p50, p99 = np.percentile(seconds, [50, 99]) * 1000
             print(f"{name:<12} p50 {p50:.2f} ms, p99 {p99:.2f} ms", flush=True)
@@ -297,15 +320,15 @@ def _manifest(spec: EmbeddingSpec, refs: Sequence[ShardRef], corpus: str) -> Rel
 
 
 def _switch(
-    spec: EmbeddingSpec, refs: Sequence[ShardRef], folder: Path, texts: Sequence[str], vectors: Vectors
+    spec: EmbeddingSpec, refs: Sequence[ShardRef], opening: _Opening, texts: Sequence[str], vectors: Vectors
 ) -> dict[str, Any]:
     """Promote another release of the same shards while searches arrive at a steady rate."""
-    registry = ReleaseRegistry(folder / "releases")
+    registry = ReleaseRegistry(opening.paths.releases)
     one, other = (registry.save(_manifest(spec, refs, name)).release_id for name in ("one", "other"))
     embedder = load_embedder(spec, PathSettings().models)
 
     def open_release(manifest: ReleaseManifest) -> Opened:
-        opened = QdrantEdgeStore(folder, spec, manifest.index).open(manifest)
+        opened = opening(manifest)
         opened.search([SearchRequest(texts[0], vectors[0], _K)])
         return Opened(opened, embedder)
 
@@ -319,7 +342,7 @@ def _switch(
             return due, time.perf_counter() - due, opened.release.manifest.release_id
 
     follower = ReleaseFollower(registry, open_release)
-    registry.promote(one, shards=folder)
+    registry.promote(one, shards=opening.paths.shards)
     follower.refresh()
     n = int(2 * _SWITCH_S * _SWITCH_RATE)
     began = time.perf_counter() + 0.1
@@ -327,7 +350,7 @@ def _switch(
         jobs = [clients.submit(search, number, began + number / _SWITCH_RATE) for number in range(n)]
         time.sleep(_SWITCH_S)
         switching = time.perf_counter()
-        (folder / "releases" / "current").write_text(other)
+        (opening.paths.releases / "current").write_text(other)
         follower.refresh()
         switched = time.perf_counter()
         answers = [job.result() for job in jobs]

@@ -408,6 +408,9 @@ class ServingSettings(BaseSettings):
     feedback: bool = True
     """Whether a hybrid search orders what it found anew, moved towards its first hits: better hits, for some
     milliseconds (docs/retrieval.md)."""
+    search_processes: int = Field(default=1, ge=0, le=256)
+    """Processes that search the index's shards, each with the whole release open; 0: the retriever's own process does,
+    in which searches wait while another release is being opened."""
     release_poll_s: float = Field(default=1.0, gt=0)
     """How often the retriever looks at the release pointer."""
     passages: int = Field(default=3, ge=1, le=20)

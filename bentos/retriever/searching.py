@@ -16,6 +16,7 @@ from forebay.settings import PathSettings
 from forebay.store import Hit, SearchMode, SearchRequest
 from forebay.store.filters import parse_filter
 from forebay.store.opening import open_index
+from forebay.store.search_processes import SearchProcesses
 
 __all__ = ["answer_batch", "open_release"]
 
@@ -29,8 +30,13 @@ _THREADS = min(2, os.cpu_count() or 1)
 _embedding = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedding")
 
 
-def open_release(manifest: ReleaseManifest, paths: PathSettings) -> Opened:
+def open_release(manifest: ReleaseManifest, paths: PathSettings, processes: int = 0) -> Opened:
     """Open a release with the embedder of its own spec, and search it once so that no user waits for that.
+
+    Args:
+        manifest: The release.
+        paths: Where shards and models lie.
+        processes: Processes that search its shards; 0: this one does. What lies in a cluster is never searched by them.
 
     Raises:
         ConfigurationError: the settings of the cluster that it lies in are wrong.
@@ -40,7 +46,9 @@ def open_release(manifest: ReleaseManifest, paths: PathSettings) -> Opened:
     """
     # A frozen pydantic model is hashable, which its type doesn't say.
     embedder = load_embedder(manifest.embedding, paths.models, threads=_THREADS)  # pyright: ignore[reportArgumentType]
-    opened = Opened(open_index(manifest, paths), embedder)
+    is_here = manifest.index.store == "embedded"
+    index = SearchProcesses(manifest, paths, processes) if processes and is_here else open_index(manifest, paths)
+    opened = Opened(index, embedder)
     try:
         _search(opened, [SearchItem(question="warm up")])
     except BaseException:

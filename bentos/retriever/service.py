@@ -30,9 +30,10 @@ class Retriever:
 
         show_own_logs()
         self._settings, paths = ServingSettings(), PathSettings()
+        processes = self._settings.search_processes
         self._answer_batch = answer_batch
         self._follower = ReleaseFollower(
-            ReleaseRegistry(paths.releases), lambda manifest: open_release(manifest, paths)
+            ReleaseRegistry(paths.releases), lambda manifest: open_release(manifest, paths, processes)
         )
 
     @bentoml.on_startup

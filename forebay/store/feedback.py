@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_edge import SparseVector
 
-__all__ = ["FEEDBACK_HITS", "expanded_terms", "moved_vector", "term_scores"]
+__all__ = ["FEEDBACK_HITS", "expanded_terms", "moved_vector"]
 
 FEEDBACK_HITS = 5
 """First hits that the question is moved towards. This and the weights are tuned on every other question of
@@ -52,28 +52,6 @@ def expanded_terms(question: SparseVector, found: Sequence[SparseVector]) -> Spa
     for term, weight in zip(terms[heaviest].tolist(), added, strict=True):
         asked[term] = asked.get(term, 0.0) + weight
     return SparseVector(list(asked), list(asked.values()))
-
-
-def term_scores(question: SparseVector, found: Sequence[SparseVector]) -> list[float]:
-    """Score passages by a question's terms, as the index does.
-
-    Args:
-        question: The question's terms with their weights, at least one.
-        found: The terms of each passage with theirs.
-
-    Returns:
-        The sum of the products over the terms that both have; 0 where they share none.
-    """
-    order = np.argsort(question.indices)
-    terms = np.asarray(question.indices, np.uint32)[order]
-    weights = np.asarray(question.values, np.float64)[order]
-    scores: list[float] = []
-    for passage in found:
-        held = np.asarray(passage.indices, np.uint32)
-        positions = np.minimum(np.searchsorted(terms, held), len(terms) - 1)
-        shared = terms[positions] == held
-        scores.append(float(weights[positions[shared]] @ np.asarray(passage.values, np.float64)[shared]))
-    return scores
 
 
 def _unit(values: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -30,12 +30,12 @@ from forebay.store.bm25 import DocumentFrequencies, bm25_model
 from forebay.store.contract import Hit, SearchMode, SearchRequest, ShardBase, ShardRef
 from forebay.store.diversity import diversify
 from forebay.store.explanation import Candidate, Explanation, Round, Stopwatch
-from forebay.store.feedback import FEEDBACK_HITS, expanded_terms, moved_vector, term_scores
 from forebay.store.filters import Filter, parse_filter
-from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard, terms_of
+from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard
+from forebay.store.qdrant_feedback import feedback_legs
 from forebay.store.qdrant_filters import needs_terms, to_qdrant_filter
 from forebay.store.qdrant_hits import hit_of, records_of
-from forebay.store.qdrant_legs import Legs, Ranking, Scored, cut_short, fused, rank, share_of
+from forebay.store.qdrant_legs import Legs, Ranking, Scored, cut_short, rank, share_of
 from forebay.store.qdrant_neighbours import with_neighbours
 from forebay.store.query_rules import NO_RULES, QueryRules, holding_phrases, read_rules
 from forebay.store.reduction import Reduction
@@ -145,8 +145,8 @@ class QdrantEdgeRelease:
         plans = [self._plan(request) for request in requests]
         found = [self._ranked(plan, legs) for plan, legs in zip(plans, self._ask(plans), strict=True)]
         return [
-            self._hits(request, plan, (self._fed_back(plan, ranking) if request.feedback else None) or ranking)
-            for request, plan, ranking in zip(requests, plans, found, strict=True)
+            self._hits(request, plan, first, (self._fed_back(plan, first) if request.feedback else None) or first)
+            for request, plan, first in zip(requests, plans, found, strict=True)
         ]
 
     def explain(self, request: SearchRequest) -> Explanation:
@@ -165,7 +165,7 @@ class QdrantEdgeRelease:
         if request.feedback and (ranking := self._fed_back(plan, rounds[0])):
             rounds.append(ranking)
             watch.stop("feedback")
-        hits = self._hits(request, plan, rounds[-1])
+        hits = self._hits(request, plan, rounds[0], rounds[-1])
         watch.stop("hits")
         shown = [self._round(ranking) for ranking in rounds]
         return Explanation(self._where(request), plan.rules, shown, hits, watch.steps_ms)
@@ -219,18 +219,8 @@ class QdrantEdgeRelease:
         keys = [key for key, _ in found.fused[: plan.limit]]
         if plan.vector is None or plan.terms is None or not plan.rules.allows_feedback or not keys:
             return None
-        records = records_of(self._shards, keys, found.shard_of, with_payload=False, with_vector=True)
-        held = [cast("Mapping[str, Any]", records[key].vector) for key in keys]
-        vectors = np.asarray([vector[DENSE] for vector in held], np.float32)
-        terms = [terms_of(vector) for vector in held]
-        weighed = [self._frequencies.weigh(each) for each in terms[:FEEDBACK_HITS]]
-        by_vector = vectors @ moved_vector(plan.vector, vectors[:FEEDBACK_HITS])
-        by_terms = term_scores(expanded_terms(plan.terms, weighed), terms)
-        legs = {
-            DENSE: _in_order(keys, by_vector.tolist()),
-            SPARSE: [(key, score) for key, score in _in_order(keys, by_terms) if score > 0],
-        }
-        return Ranking(legs, fused(legs, plan.rules.bm25_weight), found.shard_of)
+        legs = feedback_legs(self._shards, self._frequencies, plan.vector, plan.terms, keys, found.shard_of)
+        return rank(legs, plan.limit, plan.rules.bm25_weight)
 
     def _ask(self, plans: Sequence[_Plan]) -> list[Legs]:
         """Ask every leg of every plan of every shard."""
@@ -290,18 +280,23 @@ class QdrantEdgeRelease:
         chosen = diversify(scores, np.array(vectors, np.float32), request.top_k, request.diversity)
         return [ranking.fused[position] for position in chosen]
 
-    def _hits(self, request: SearchRequest, plan: _Plan, ranking: Ranking) -> list[Hit]:
+    def _hits(self, request: SearchRequest, plan: _Plan, first: Ranking, ranking: Ranking) -> list[Hit]:
         ranked = (self._diverse(request, ranking) if request.diversity else ranking.fused)[: request.top_k]
-        records = records_of(self._shards, [key for key, _ in ranked], ranking.shard_of, with_vector=[DENSE])
-        hits: list[Hit] = []
-        for key, score in ranked:
-            record = records[key]
-            similarity = None
-            if plan.vector is not None:
-                vector = cast("Mapping[str, Any]", record.vector)[DENSE]
-                similarity = float(np.dot(plan.vector, vector) / np.linalg.norm(plan.vector))
-            hits.append(hit_of(key, score, similarity, record.payload or {}))
+        keys = [key for key, _ in ranked]
+        records = records_of(self._shards, keys, ranking.shard_of)
+        similarities = {} if plan.vector is None else self._similarities(plan.vector, keys, first)
+        hits = [hit_of(key, score, similarities.get(key), records[key].payload or {}) for key, score in ranked]
         return with_neighbours(self._shards, hits, plan.where, request.neighbours) if request.neighbours else hits
+
+    def _similarities(self, question: NDArray[np.float32], keys: Sequence[str], first: Ranking) -> dict[str, float]:
+        """Give the cosine of each chunk to the question, which the first round's dense leg knows of most of them."""
+        found = dict(first.legs.get(DENSE, ()))
+        others = [key for key in keys if key not in found]
+        records = records_of(self._shards, others, first.shard_of, with_payload=False, with_vector=[DENSE])
+        for key, record in records.items():
+            vector = cast("Mapping[str, Any]", record.vector)[DENSE]
+            found[key] = float(np.dot(question, vector) / np.linalg.norm(question))
+        return found
 
     def _round(self, ranking: Ranking) -> Round:
         records = records_of(self._shards, [key for leg in ranking.legs.values() for key, _ in leg], ranking.shard_of)
@@ -311,10 +306,6 @@ class QdrantEdgeRelease:
             return [Candidate(hit.chunk_id, hit.doc_id, hit.title, hit.score) for hit in hits]
 
         return Round({name: candidates(leg) for name, leg in ranking.legs.items()}, candidates(ranking.fused))
-
-
-def _in_order(keys: Sequence[str], scores: Sequence[float]) -> Scored:
-    return sorted(zip(keys, scores, strict=True), key=lambda pair: (-pair[1], pair[0]))
 
 
 def _search_params(limit: int, settings: IndexSettings) -> SearchParams:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from qdrant_edge import SparseVector
 
-from forebay.store.feedback import expanded_terms, moved_vector, term_scores
+from forebay.store.feedback import expanded_terms, moved_vector
 
 
 def test_a_question_is_moved_towards_the_mean_of_what_it_found():
@@ -35,9 +35,3 @@ def test_only_the_twenty_heaviest_terms_are_added():
 def test_a_passage_without_known_terms_changes_no_term():
     terms = expanded_terms(SparseVector([1, 2], [3.0, 4.0]), [SparseVector([], [])])
     assert dict(zip(terms.indices, terms.values, strict=True)) == pytest.approx({1: 0.6, 2: 0.8})
-
-
-def test_passages_are_scored_by_the_terms_that_they_share_with_the_question():
-    question = SparseVector([9, 2, 5], [0.5, 1.0, 2.0])
-    passages = [SparseVector([2, 9], [3.0, 4.0]), SparseVector([7, 10], [1.0, 1.0]), SparseVector([], [])]
-    assert term_scores(question, passages) == pytest.approx([1.0 * 3 + 0.5 * 4, 0, 0])

@@ -1,0 +1,69 @@
+"""The feedback round of a search: its candidates, ordered by the question moved towards the best of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_edge import (
+    EdgeShard,
+    Filter,
+    HasIdCondition,
+    QuantizationSearchParams,
+    Query,
+    QueryBatchRequest,
+    QueryRequest,
+    ScoredPoint,
+    SearchParams,
+    SparseVector,
+)
+
+from forebay.store.bm25 import DocumentFrequencies
+from forebay.store.feedback import FEEDBACK_HITS, expanded_terms, moved_vector
+from forebay.store.qdrant_build import DENSE, SPARSE, terms_of
+from forebay.store.qdrant_hits import records_of
+from forebay.store.qdrant_legs import Legs
+
+__all__ = ["feedback_legs"]
+
+_EXACT = SearchParams(exact=True, quantization=QuantizationSearchParams(ignore=True))
+
+
+def feedback_legs(
+    shards: Sequence[EdgeShard],
+    frequencies: DocumentFrequencies,
+    vector: NDArray[np.float32],
+    terms: SparseVector,
+    keys: Sequence[str],
+    shard_of: Mapping[str, int],
+) -> Legs:
+    """Score candidates by the moved question.
+
+    The index does it, for a vector costs more as a Python list than its comparison there: only those that the question
+    is moved towards are read.
+
+    Args:
+        shards: Shards of the release.
+        frequencies: Document frequencies of the release.
+        vector: (dim,) float32, of the question.
+        terms: The question's terms, multiplied by their inverse document frequency.
+        keys: Ids of the candidates, best first, at least one.
+        shard_of: Position of the shard that holds each.
+    """
+    head = keys[:FEEDBACK_HITS]
+    records = records_of(shards, head, shard_of, with_payload=False, with_vector=True)
+    held = [cast("Mapping[str, Any]", records[key].vector) for key in head]
+    moved = moved_vector(vector, np.asarray([vectors[DENSE] for vectors in held], np.float32))
+    expanded = expanded_terms(terms, [frequencies.weigh(terms_of(vectors)) for vectors in held])
+    queries = [Query.Nearest(moved.tolist(), using=DENSE), Query.Nearest(expanded, using=SPARSE)]
+    answers = [_scored(shard, queries, [key for key in keys if shard_of[key] == n]) for n, shard in enumerate(shards)]
+    dense, sparse = zip(*answers, strict=True)
+    return {DENSE: dense, SPARSE: sparse}
+
+
+def _scored(shard: EdgeShard, queries: Sequence[Query], keys: Sequence[str]) -> Sequence[Sequence[ScoredPoint]]:
+    if not keys:
+        return [[] for _ in queries]
+    among = Filter(must=[HasIdCondition(set(keys))])
+    asked = [QueryRequest(limit=len(keys), query=query, filter=among, params=_EXACT) for query in queries]
+    return shard.query_batch(QueryBatchRequest(asked))

@@ -1,0 +1,116 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from forebay.errors import FilterError, ReleaseError
+from forebay.settings import PathSettings
+from forebay.store.contract import SearchRequest
+from forebay.store.opening import open_index
+from forebay.store.search_processes import SearchProcesses
+from forebay.testing import HashEmbedder
+from tests.releases import build_release
+
+_EMBEDDER = HashEmbedder()
+_TEXTS = ["wing lift", "heat transfer", "boundary layer", "shock wave", "panel flutter"]
+
+
+def _requests(*texts, **how):
+    vectors = _EMBEDDER.embed_queries(list(texts))
+    return [SearchRequest(text, vector, 3, **how) for text, vector in zip(texts, vectors, strict=True)]
+
+
+def _searchers():
+    found = psutil.Process().children(recursive=True)
+    return [process for process in found if "spawn_main" in " ".join(process.cmdline())]
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    return PathSettings(data=tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def manifest(paths):
+    documents = [(f"d{n}", f"Title {n}", f"{_TEXTS[n % 5]} study number{n}", {"n": n}) for n in range(50)]
+    return build_release(paths.shards, documents, _EMBEDDER)
+
+
+@pytest.fixture
+def release(manifest, paths):
+    opened = SearchProcesses(manifest, paths, 2)
+    yield opened
+    opened.close()
+
+
+def test_answers_are_those_of_the_index_in_the_order_of_the_requests(release, manifest, paths):
+    requests = _requests(*_TEXTS)
+    alone = open_index(manifest, paths)
+    assert release.search(requests) == alone.search(requests)
+    assert release.search(requests[:1]) == alone.search(requests[:1])
+    assert release.search([]) == []
+    assert release.count({"metadata.n": 7}) == alone.count({"metadata.n": 7}) == 1
+    alone.close()
+
+
+def test_a_wrong_filter_is_the_same_error_as_without_processes(release):
+    with pytest.raises(FilterError, match="colour"):
+        release.search(_requests("wing", where={"colour": "red"}))
+
+
+def test_a_process_that_was_killed_is_replaced_and_its_requests_are_answered(release):
+    expected = release.search(_requests(*_TEXTS))
+    for _ in range(2):
+        victim = _searchers()[0]
+        victim.kill()
+        psutil.wait_procs([victim], timeout=10)
+        assert release.search(_requests(*_TEXTS)) == expected
+        assert len(_searchers()) == 2
+
+
+def test_closing_ends_the_processes(manifest, paths):
+    opened = SearchProcesses(manifest, paths, 2)
+    processes = _searchers()
+    assert len(processes) == 2
+    opened.close()
+    assert psutil.wait_procs(processes, timeout=20)[1] == []
+
+
+def test_a_damaged_release_is_the_same_error_and_leaves_no_process(manifest, paths):
+    damaged = manifest.model_copy(update={"shards": (manifest.shards[0].model_copy(update={"path": "s000/gone"}),)})
+    with pytest.raises(ReleaseError, match="missing"):
+        SearchProcesses(damaged, paths, 2)
+    assert psutil.wait_procs(_searchers(), timeout=20)[1] == []
+
+
+def test_processes_dont_outlive_a_parent_that_is_killed(manifest, paths):
+    program = """
+import sys
+from pathlib import Path
+from forebay.releases import ReleaseManifest
+from forebay.settings import PathSettings
+from forebay.store.search_processes import SearchProcesses
+if __name__ == "__main__":
+    manifest = ReleaseManifest.model_validate_json(sys.argv[1])
+    release = SearchProcesses(manifest, PathSettings(data=Path(sys.argv[2])), 1)
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+    script = paths.data / "parent.py"
+    script.write_text(program)
+    command = [sys.executable, str(script), manifest.model_dump_json(), str(paths.data)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout.readline() == "open\n"
+        children = _searchers()
+        assert children
+        os.kill(parent.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while any(child.is_running() and child.status() != "zombie" for child in children):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
