@@ -248,6 +248,11 @@ class WeaviateSettings(BaseSettings):
     """API key; the file is the better place."""
     api_key_file: Path | None = None
     """File that holds the API key, on every machine that runs a task; goes before `api_key`."""
+    oidc_client_secret_file: Path | None = None
+    """File that holds the client secret of OIDC's client credentials, likewise; instead of an API key. The cluster says
+    which client it is of."""
+    oidc_scopes: Names = ()
+    """Scopes to ask for, beside those that the cluster names; a JSON list, or one of them. Azure needs none."""
     skip_init_checks: bool = True
     """Leave out what the client does beside connecting: it asks PyPI for its own newest version, which closed networks
     don't allow, and gRPC whether it is well."""

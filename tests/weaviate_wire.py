@@ -11,6 +11,7 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 import grpc
@@ -77,6 +78,12 @@ class Wire:
     """Lengths of the vector queue that the next questions about nodes are answered with; then 0."""
     gate: threading.Event = field(default_factory=threading.Event)
     """Searches with the fault `wait` wait for it, or until they are cancelled."""
+    oidc_secret: str = ""
+    """Client secret that gives tokens; without one, there is no OIDC."""
+    tokens: list = field(default_factory=list)
+    """The form of every request for a token; they are called `token1`, `token2`, ..."""
+    token_s: int = 3600
+    """How long a token lasts."""
     cancelled: int = 0
     """Searches that were cancelled while they waited."""
     peers: set = field(default_factory=set)
@@ -188,6 +195,7 @@ class _Service(weaviate_pb2_grpc.WeaviateServicer):
 
     def Search(self, request, context):
         self._wire.searches.append(request)
+        self._wire.metadata.append(dict(context.invocation_metadata()))
         self._wire.peers.add(context.peer())
         self._interrupt("search", context)
         if request.HasField("near_vector"):
@@ -251,7 +259,9 @@ class _Rest(BaseHTTPRequestHandler):
 
     def _serve(self):
         length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length)) if length else None
+        body = self.rfile.read(length).decode()
+        is_form = "form-urlencoded" in self.headers.get("Content-Type", "")
+        body = dict(parse_qsl(body)) if is_form else json.loads(body or "null")
         path = self.path.partition("?")[0].removeprefix("/v1/")
         self.wire.rest.append((self.command, path, body, dict(self.headers)))
         status, answer = self._answer(path.split("/"), body)
@@ -267,6 +277,8 @@ class _Rest(BaseHTTPRequestHandler):
     def _answer(self, path, body):
         wire = self.wire
         match self.command, path:
+            case _, [".well-known", *_] | ["", *_]:
+                return self._identity(path[-1], body)
             case "GET", ["meta"]:
                 return 200, {"version": "1.39.0", "grpcMaxMessageSize": 104858000}
             case "POST", ["schema"]:
@@ -298,6 +310,22 @@ class _Rest(BaseHTTPRequestHandler):
             case _, ["aliases", *name]:
                 return self._alias(name, body)
         return 404, {"error": [{"message": "not found"}]}
+
+    def _identity(self, asked, body):
+        """Be the identity provider, and say where it is."""
+        wire = self.wire
+        match asked:
+            case "openid-configuration" if wire.oidc_secret:
+                return 200, {"href": f"{wire.url}/provider", "clientId": "forebay", "scopes": ["openid"]}
+            case "provider":
+                return 200, {"token_endpoint": f"{wire.url}/token"}
+            case "token":
+                wire.tokens.append(body)
+                if body["client_secret"] != wire.oidc_secret:
+                    return 401, {"error": "invalid_client"}
+                token = {"access_token": f"token{len(wire.tokens)}", "token_type": "Bearer"}
+                return 200, token | {"expires_in": wire.token_s}
+        return 404, {}
 
     def _alias(self, name, body):
         aliases = self.wire.aliases
