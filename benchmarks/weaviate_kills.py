@@ -151,14 +151,16 @@ def main() -> None:
         for moment in moments:
             while loader.poll() is None and _ask(server, "count")[0] < moment:
                 time.sleep(0.01)
-            if loader.poll() is None:
+            if loader.poll():
+                sys.exit("a load failed by itself.")
+            if loader.returncode is None:
                 loader.send_signal(signal.SIGKILL)
                 kills += 1
                 loader.wait()
                 print(f"kill {kills}: {_ask(server, 'count')[0] - sent:,} objects were received", flush=True)
                 loader = _start_loader(settings, options)
-        if loader.wait() != 0:
-            sys.exit("the last load failed.")
+        if loader.wait():
+            sys.exit("the last load failed by itself.")
         identical, missing, extra = _ask(server, "compare")
     figures = {"objects": rows * options.partitions, "kills": kills, "identical": identical, "missing": missing}
     seconds = {"undisturbed_s": round(whole_s, 1), "seconds": round(time.monotonic() - began, 1)}

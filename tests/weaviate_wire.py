@@ -84,6 +84,10 @@ class Wire:
     """The form of every request for a token; they are called `token1`, `token2`, ..."""
     token_s: int = 3600
     """How long a token lasts."""
+    backups: dict = field(default_factory=dict)
+    """By backend and id: the classes and objects."""
+    backup_states: list = field(default_factory=list)
+    """States that the next questions about backups are answered with; then SUCCESS."""
     cancelled: int = 0
     """Searches that were cancelled while they waited."""
     peers: set = field(default_factory=set)
@@ -309,7 +313,28 @@ class _Rest(BaseHTTPRequestHandler):
                 return 200, {"nodes": [node | {"stats": {"objectCount": 0, "shardCount": 1}}]}
             case _, ["aliases", *name]:
                 return self._alias(name, body)
+            case _, ["backups", *what]:
+                return self._backup(what, body)
         return 404, {"error": [{"message": "not found"}]}
+
+    def _backup(self, what, body):
+        wire, (backend, *rest) = self.wire, what
+        answer = {"id": "", "path": "p", "backend": backend, "classes": [], "status": "STARTED"}
+        match self.command, rest:
+            case "POST", []:
+                if (backend, body["id"]) in wire.backups:
+                    return 422, {"error": [{"message": "backup already exists"}]}
+                held = {name: (wire.classes[name], dict(wire.objects[name])) for name in body["include"]}
+                wire.backups[backend, body["id"]] = held
+                return 200, answer
+            case "POST", [name, "restore"] if (backend, name) in wire.backups:
+                for collection in body["include"]:
+                    wire.classes[collection], wire.objects[collection] = wire.backups[backend, name][collection]
+                return 200, answer
+            case "GET", [name, *_] if (backend, name) in wire.backups:
+                state = wire.backup_states.pop(0) if wire.backup_states else "SUCCESS"
+                return 200, answer | {"status": state, "error": "the bucket is full" if state == "FAILED" else None}
+        return 404, {"error": [{"message": "no such backup"}]}
 
     def _identity(self, asked, body):
         """Be the identity provider, and say where it is."""

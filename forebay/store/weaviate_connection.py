@@ -28,7 +28,7 @@ __all__ = ["connect", "connect_async"]
 
 
 def connect(settings: WeaviateSettings) -> WeaviateClient:
-    """Connect to a cluster; whoever asked for it closes the client.
+    """Connect to a cluster for everything but searches; whoever asked for it closes the client.
 
     A client belongs to the process that connected: one per Spark task and per serving process, never across a fork.
 
@@ -37,19 +37,20 @@ def connect(settings: WeaviateSettings) -> WeaviateClient:
             missing, or the address names no port.
         ReleaseError: the cluster or its identity provider doesn't answer, or refuses who we are.
     """
-    parameters = _parameters(settings)
+    # Who asks here counts what was written, which takes longer than a search may.
+    parameters = _parameters(settings, query_s=settings.insert_timeout_s)
     with _named(settings):
         return weaviate.connect_to_custom(**parameters)
 
 
 async def connect_async(settings: WeaviateSettings) -> WeaviateAsyncClient:
-    """Connect an asynchronous client, with a connection of its own; see `connect`.
+    """Connect an asynchronous client for searches, with a connection of its own; see `connect`.
 
     Raises:
         ConfigurationError: as `connect`.
         ReleaseError: as `connect`.
     """
-    client = weaviate.use_async_with_custom(**_parameters(settings))
+    client = weaviate.use_async_with_custom(**_parameters(settings, query_s=settings.query_timeout_s))
     with _named(settings):
         try:
             await client.connect()
@@ -59,7 +60,7 @@ async def connect_async(settings: WeaviateSettings) -> WeaviateAsyncClient:
     return client
 
 
-def _parameters(settings: WeaviateSettings) -> dict[str, Any]:
+def _parameters(settings: WeaviateSettings, *, query_s: float) -> dict[str, Any]:
     host, port, tls = _address(settings)
     return {
         "http_host": host,
@@ -70,7 +71,7 @@ def _parameters(settings: WeaviateSettings) -> dict[str, Any]:
         "grpc_secure": tls if settings.grpc_tls is None else settings.grpc_tls,
         "auth_credentials": _credentials(settings),
         "additional_config": AdditionalConfig(
-            timeout=Timeout(init=5, query=settings.query_timeout_s, insert=settings.insert_timeout_s),
+            timeout=Timeout(init=5, query=query_s, insert=settings.insert_timeout_s),
             # Otherwise gRPC gives all channels of a process to one address the same connection.
             grpc_config=GrpcConfig(channel_options=[("grpc.use_local_subchannel_pool", 1)]),
         ),
