@@ -10,6 +10,7 @@ from bentos.retriever.switching import ReleaseFollower
 from forebay.block_store import BlockStore
 from forebay.candidates import Candidate
 from forebay.cli.explain import explain_question
+from forebay.doctor import Status, check_release
 from forebay.embedding.choice import resolve_spec
 from forebay.embedding.sentence_transformer import load_embedder
 from forebay.errors import ReleaseError
@@ -152,6 +153,7 @@ def test_releases_are_loaded_promoted_searched_rolled_back_and_cleaned(cluster):
 def test_a_release_that_lost_chunks_is_not_promoted_and_the_pointer_stays(cluster):
     current, other = cluster.registry.current_id(), cluster.registry.previous_id()
     cluster.wire.objects[f"ForebayChunks_{other}"].popitem()
+    assert check_release(cluster.paths).status == Status.OK
     with pytest.raises(ReleaseError, match="holds 5 of 6 chunks"):
         cluster.registry.promote(other, shards=cluster.paths.shards)
     assert cluster.alias == cluster.registry.current_id() == current
@@ -180,6 +182,8 @@ def test_backups_that_fail_are_named(cluster):
     with pytest.raises(ReleaseError, match="backup already exists"):
         back_up(current, "full", settings)
     cluster.wire.classes.clear()
+    cluster.wire.objects.clear()
+    assert "holds 0 of 5 chunks" in check_release(cluster.paths).finding
     with pytest.raises(ReleaseError, match="no such backup"):
         restore(current, "another", settings)
     with pytest.raises(ReleaseError, match="lies in files"):
