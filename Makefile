@@ -8,7 +8,7 @@ CORPUS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo serve dagster test test-weaviate check bench-quality bench-retrieval bench-push bench-embed bench-vectors bench-embed-scaling bench-ingest bench-incremental bench-kills bench-kafka sizing quantize clean
+.PHONY: help setup lock demo serve dagster test test-weaviate check bench-quality bench-retrieval bench-push bench-embed bench-vectors bench-embed-scaling bench-ingest bench-incremental bench-kills bench-weaviate-kills bench-kafka sizing quantize clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -69,6 +69,9 @@ bench-incremental: setup ## What 1% of changes, and 1,000 deletions, cost agains
 
 bench-kills: setup ## SIGKILL at 20 random moments, then resume (about 40 minutes)
 	@$(BIN)/python benchmarks/kill_resume.py
+
+bench-weaviate-kills: setup ## SIGKILL a load into Weaviate's double at 10 random moments (100,000 chunks, 10 minutes)
+	@$(BIN)/python benchmarks/weaviate_kills.py
 
 bench-kafka: setup ## 50,000 messages while broker and consumer are killed
 	@$(BIN)/python benchmarks/kafka_exactly_once.py

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from forebay.embedding.choice import settings_of_corpus
-from forebay.errors import ModelError, ReleaseError
+from forebay.errors import ConfigurationError, ModelError, ReleaseError
 from forebay.generation_models import checkpoint_folders, ensure_base_checkpoint
 from forebay.java import HOW_TO_GET_JAVA, MINIMUM_JAVA, Java, find_java
 from forebay.machine import cpu_flags
@@ -154,16 +154,23 @@ def check_quantized_model(check: Path, awq: Path) -> Result:
 
 
 def check_release(paths: PathSettings) -> Result:
-    """Judge the current release: its manifest, and the names and sizes of its files."""
+    """Judge the current release: its manifest, and the names and sizes of its files, or its count in the cluster."""
     name = "release"
     try:
         manifest = ReleaseRegistry(paths.releases).current()
         if manifest is None:
             advice = "`forebay ingest PATH` or `make demo` makes one."
             return Result(name, Status.WARN, f"none in {paths.data.absolute()}", advice)
-        for ref in manifest.shards:
-            verify(paths.shards / ref.path, ref, contents=False)
-    except ReleaseError as exc:
+        if manifest.index.store == "weaviate":
+            # The client is heavy, and only some releases need it.
+            from forebay.store.weaviate_store import connected_store
+
+            with connected_store() as store:
+                store.check_complete(manifest)
+        else:
+            for ref in manifest.shards:
+                verify(paths.shards / ref.path, ref, contents=False)
+    except (ReleaseError, ConfigurationError) as exc:
         return Result(name, Status.FAIL, str(exc), "`forebay release rollback`, or run the pipeline again.")
     finding = f"{manifest.release_id}: {manifest.documents:,} documents, {manifest.chunks:,} chunks"
     return Result(name, Status.OK, finding)

@@ -248,6 +248,11 @@ class WeaviateSettings(BaseSettings):
     """API key; the file is the better place."""
     api_key_file: Path | None = None
     """File that holds the API key, on every machine that runs a task; goes before `api_key`."""
+    oidc_client_secret_file: Path | None = None
+    """File that holds the client secret of OIDC's client credentials, likewise; instead of an API key. The cluster says
+    which client it is of."""
+    oidc_scopes: Names = ()
+    """Scopes to ask for, beside those that the cluster names; a JSON list, or one of them. Azure needs none."""
     skip_init_checks: bool = True
     """Leave out what the client does beside connecting: it asks PyPI for its own newest version, which closed networks
     don't allow, and gRPC whether it is well."""
@@ -266,9 +271,9 @@ class WeaviateSettings(BaseSettings):
     load_pause_s: float = Field(default=2.0, ge=0)
     """Pause before a block is sent a second time; twice as long each time after."""
     insert_timeout_s: float = Field(default=90.0, gt=0)
-    """Longest time that one write may take."""
+    """Longest time that one write, or a count of what was written, may take."""
     query_timeout_s: float = Field(default=5.0, gt=0)
-    """Longest time that one question to the server may take."""
+    """Longest time that one question of a search may take."""
     search_deadline_s: float = Field(default=8.0, gt=0)
     """Longest time that a search may take, waiting and repeated attempts of the client included."""
     max_concurrent_searches: int = Field(default=16, ge=1)
@@ -277,6 +282,8 @@ class WeaviateSettings(BaseSettings):
     """Connections of one process for searches; behind a load balancer, each may end at another node."""
     drain_timeout_s: float = Field(default=3600.0, gt=0)
     """Longest time to wait for a new collection's vector index before it becomes current."""
+    backup_backend: Literal["filesystem", "s3", "gcs", "azure"] = "filesystem"
+    """Where the cluster writes backups; it must have the module, and `filesystem` is for a single node."""
 
 
 class MaintenanceSettings(BaseSettings):

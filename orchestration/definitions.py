@@ -14,6 +14,7 @@ from orchestration.defs import (
     release,
     report,
     sensors,
+    weaviate,
 )
 from orchestration.resources import resources
 
@@ -21,7 +22,7 @@ defs = dg.Definitions(
     assets=dg.load_assets_from_modules(
         [documents, chunks, embeddings, projection, index, release, report, models, maintenance]
     ),
-    jobs=[*automation.JOBS, *maintenance.JOBS],
+    jobs=[*automation.JOBS, *maintenance.JOBS, *weaviate.JOBS],
     schedules=[*automation.SCHEDULES, *maintenance.SCHEDULES],
     sensors=sensors.SENSORS,
     resources=resources(),

@@ -11,6 +11,7 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 import grpc
@@ -77,6 +78,16 @@ class Wire:
     """Lengths of the vector queue that the next questions about nodes are answered with; then 0."""
     gate: threading.Event = field(default_factory=threading.Event)
     """Searches with the fault `wait` wait for it, or until they are cancelled."""
+    oidc_secret: str = ""
+    """Client secret that gives tokens; without one, there is no OIDC."""
+    tokens: list = field(default_factory=list)
+    """The form of every request for a token; they are called `token1`, `token2`, ..."""
+    token_s: int = 3600
+    """How long a token lasts."""
+    backups: dict = field(default_factory=dict)
+    """By backend and id: the classes and objects."""
+    backup_states: list = field(default_factory=list)
+    """States that the next questions about backups are answered with; then SUCCESS."""
     cancelled: int = 0
     """Searches that were cancelled while they waited."""
     peers: set = field(default_factory=set)
@@ -188,6 +199,7 @@ class _Service(weaviate_pb2_grpc.WeaviateServicer):
 
     def Search(self, request, context):
         self._wire.searches.append(request)
+        self._wire.metadata.append(dict(context.invocation_metadata()))
         self._wire.peers.add(context.peer())
         self._interrupt("search", context)
         if request.HasField("near_vector"):
@@ -251,7 +263,9 @@ class _Rest(BaseHTTPRequestHandler):
 
     def _serve(self):
         length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length)) if length else None
+        body = self.rfile.read(length).decode()
+        is_form = "form-urlencoded" in self.headers.get("Content-Type", "")
+        body = dict(parse_qsl(body)) if is_form else json.loads(body or "null")
         path = self.path.partition("?")[0].removeprefix("/v1/")
         self.wire.rest.append((self.command, path, body, dict(self.headers)))
         status, answer = self._answer(path.split("/"), body)
@@ -267,6 +281,8 @@ class _Rest(BaseHTTPRequestHandler):
     def _answer(self, path, body):
         wire = self.wire
         match self.command, path:
+            case _, [".well-known", *_] | ["", *_]:
+                return self._identity(path[-1], body)
             case "GET", ["meta"]:
                 return 200, {"version": "1.39.0", "grpcMaxMessageSize": 104858000}
             case "POST", ["schema"]:
@@ -297,7 +313,44 @@ class _Rest(BaseHTTPRequestHandler):
                 return 200, {"nodes": [node | {"stats": {"objectCount": 0, "shardCount": 1}}]}
             case _, ["aliases", *name]:
                 return self._alias(name, body)
+            case _, ["backups", *what]:
+                return self._backup(what, body)
         return 404, {"error": [{"message": "not found"}]}
+
+    def _backup(self, what, body):
+        wire, (backend, *rest) = self.wire, what
+        answer = {"id": "", "path": "p", "backend": backend, "classes": [], "status": "STARTED"}
+        match self.command, rest:
+            case "POST", []:
+                if (backend, body["id"]) in wire.backups:
+                    return 422, {"error": [{"message": "backup already exists"}]}
+                held = {name: (wire.classes[name], dict(wire.objects[name])) for name in body["include"]}
+                wire.backups[backend, body["id"]] = held
+                return 200, answer
+            case "POST", [name, "restore"] if (backend, name) in wire.backups:
+                for collection in body["include"]:
+                    wire.classes[collection], wire.objects[collection] = wire.backups[backend, name][collection]
+                return 200, answer
+            case "GET", [name, *_] if (backend, name) in wire.backups:
+                state = wire.backup_states.pop(0) if wire.backup_states else "SUCCESS"
+                return 200, answer | {"status": state, "error": "the bucket is full" if state == "FAILED" else None}
+        return 404, {"error": [{"message": "no such backup"}]}
+
+    def _identity(self, asked, body):
+        """Be the identity provider, and say where it is."""
+        wire = self.wire
+        match asked:
+            case "openid-configuration" if wire.oidc_secret:
+                return 200, {"href": f"{wire.url}/provider", "clientId": "forebay", "scopes": ["openid"]}
+            case "provider":
+                return 200, {"token_endpoint": f"{wire.url}/token"}
+            case "token":
+                wire.tokens.append(body)
+                if body["client_secret"] != wire.oidc_secret:
+                    return 401, {"error": "invalid_client"}
+                token = {"access_token": f"token{len(wire.tokens)}", "token_type": "Bearer"}
+                return 200, token | {"expires_in": wire.token_s}
+        return 404, {}
 
     def _alias(self, name, body):
         aliases = self.wire.aliases

@@ -76,7 +76,8 @@ def show(
     for name, value in rows.items():
         table.add_row(name, value)
     for shard in manifest.shards:
-        table.add_row(f"shard {shard.number}", f"{shard.chunks:,} chunks, {shard.bytes / 2**20:.1f} MiB, {shard.path}")
+        place = f"{shard.bytes / 2**20:.1f} MiB, {shard.path}" if shard.path else "in Weaviate"
+        table.add_row(f"shard {shard.number}", f"{shard.chunks:,} chunks, {place}")
     Console().print(table, soft_wrap=True)
 
 

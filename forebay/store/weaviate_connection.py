@@ -2,14 +2,24 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import weaviate
+from authlib.common.errors import AuthlibBaseError
+from authlib.integrations.httpx_client import OAuth2Client
+from httpx import Client, HTTPError
 from weaviate import WeaviateAsyncClient, WeaviateClient
+from weaviate.auth import AuthCredentials
 from weaviate.classes.init import AdditionalConfig, Auth, Timeout
 from weaviate.config import GrpcConfig
-from weaviate.exceptions import AuthenticationFailedError, UnexpectedStatusCodeException, WeaviateBaseError
+from weaviate.exceptions import (
+    AuthenticationFailedError,
+    MissingScopeError,
+    UnexpectedStatusCodeException,
+    WeaviateBaseError,
+)
 
 from forebay.errors import ConfigurationError, ReleaseError
 from forebay.settings import WeaviateSettings
@@ -18,27 +28,29 @@ __all__ = ["connect", "connect_async"]
 
 
 def connect(settings: WeaviateSettings) -> WeaviateClient:
-    """Connect to a cluster; whoever asked for it closes the client.
+    """Connect to a cluster for everything but searches; whoever asked for it closes the client.
 
     A client belongs to the process that connected: one per Spark task and per serving process, never across a fork.
 
     Raises:
-        ConfigurationError: the API key's file can't be read, or the address names no port.
-        ReleaseError: the cluster doesn't answer, or refuses the API key.
+        ConfigurationError: a secret's file can't be read, there is both an API key and a client secret, a scope is
+            missing, or the address names no port.
+        ReleaseError: the cluster or its identity provider doesn't answer, or refuses who we are.
     """
-    parameters = _parameters(settings)
+    # Who asks here counts what was written, which takes longer than a search may.
+    parameters = _parameters(settings, query_s=settings.insert_timeout_s)
     with _named(settings):
         return weaviate.connect_to_custom(**parameters)
 
 
 async def connect_async(settings: WeaviateSettings) -> WeaviateAsyncClient:
-    """Connect an asynchronous client, with a connection of its own; see `connect`.
+    """Connect an asynchronous client for searches, with a connection of its own; see `connect`.
 
     Raises:
         ConfigurationError: as `connect`.
         ReleaseError: as `connect`.
     """
-    client = weaviate.use_async_with_custom(**_parameters(settings))
+    client = weaviate.use_async_with_custom(**_parameters(settings, query_s=settings.query_timeout_s))
     with _named(settings):
         try:
             await client.connect()
@@ -48,9 +60,8 @@ async def connect_async(settings: WeaviateSettings) -> WeaviateAsyncClient:
     return client
 
 
-def _parameters(settings: WeaviateSettings) -> dict[str, Any]:
+def _parameters(settings: WeaviateSettings, *, query_s: float) -> dict[str, Any]:
     host, port, tls = _address(settings)
-    key = _api_key(settings)
     return {
         "http_host": host,
         "http_port": port,
@@ -58,9 +69,9 @@ def _parameters(settings: WeaviateSettings) -> dict[str, Any]:
         "grpc_host": settings.grpc_host or host,
         "grpc_port": settings.grpc_port,
         "grpc_secure": tls if settings.grpc_tls is None else settings.grpc_tls,
-        "auth_credentials": None if key is None else Auth.api_key(key),
+        "auth_credentials": _credentials(settings),
         "additional_config": AdditionalConfig(
-            timeout=Timeout(init=5, query=settings.query_timeout_s, insert=settings.insert_timeout_s),
+            timeout=Timeout(init=5, query=query_s, insert=settings.insert_timeout_s),
             # Otherwise gRPC gives all channels of a process to one address the same connection.
             grpc_config=GrpcConfig(channel_options=[("grpc.use_local_subchannel_pool", 1)]),
         ),
@@ -72,10 +83,17 @@ def _parameters(settings: WeaviateSettings) -> dict[str, Any]:
 def _named(settings: WeaviateSettings) -> Generator[None]:
     try:
         yield
-    except (AuthenticationFailedError, UnexpectedStatusCodeException) as exc:
-        raise ReleaseError(
-            f"Weaviate at {settings.url!r} refuses the connection; look at FOREBAY_WEAVIATE_API_KEY_FILE."
+    except MissingScopeError as exc:
+        raise ConfigurationError(
+            f"Weaviate at {settings.url!r} names no scope of its identity provider; set FOREBAY_WEAVIATE_OIDC_SCOPES."
         ) from exc
+    except (AuthenticationFailedError, UnexpectedStatusCodeException, AuthlibBaseError) as exc:
+        raise ReleaseError(
+            f"Weaviate at {settings.url!r} refuses the connection; look at FOREBAY_WEAVIATE_API_KEY_FILE, or "
+            "FOREBAY_WEAVIATE_OIDC_CLIENT_SECRET_FILE."
+        ) from exc
+    except HTTPError as exc:
+        raise ReleaseError(f"the identity provider of Weaviate at {settings.url!r} doesn't answer: {exc!r}.") from exc
     except WeaviateBaseError as exc:
         raise ReleaseError(
             f"Weaviate at {settings.url!r} doesn't answer; start it, or correct FOREBAY_WEAVIATE_URL, _GRPC_HOST and "
@@ -95,10 +113,25 @@ def _address(settings: WeaviateSettings) -> tuple[str, int, bool]:
     return host, port or (443 if tls else 80), tls
 
 
-def _api_key(settings: WeaviateSettings) -> str | None:
-    if settings.api_key_file is None:
-        return None if settings.api_key is None else settings.api_key.get_secret_value()
+def _credentials(settings: WeaviateSettings) -> AuthCredentials | None:
+    key = None if settings.api_key is None else settings.api_key.get_secret_value()
+    if settings.api_key_file is not None:
+        key = _secret(settings.api_key_file)
+    if settings.oidc_client_secret_file is None:
+        return None if key is None else Auth.api_key(key)
+    if key is not None:
+        raise ConfigurationError(
+            "there is both an API key (FOREBAY_WEAVIATE_API_KEY, _API_KEY_FILE) and a client secret "
+            "(FOREBAY_WEAVIATE_OIDC_CLIENT_SECRET_FILE); set one of them."
+        )
+    # The client would end in a TypeError: Authlib 1.8 and later take another httpx than it.
+    if not issubclass(OAuth2Client, Client):
+        raise ConfigurationError("the installed Authlib doesn't fit weaviate-client; install `authlib<1.8` for OIDC.")
+    return Auth.client_credentials(_secret(settings.oidc_client_secret_file), list(settings.oidc_scopes))
+
+
+def _secret(path: Path) -> str:
     try:
-        return settings.api_key_file.read_text("utf-8").strip()
+        return path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"the API key's file {str(settings.api_key_file)!r} can't be read.") from exc
+        raise ConfigurationError(f"the secret's file {str(path)!r} can't be read.") from exc

@@ -60,6 +60,16 @@ class WeaviateShards:
             held = store.load_partition(self.release_id, number, content, batches, dim=self.dim)
         return _ref(number, content, held)
 
+    def wait_until_indexed(self) -> None:
+        """Wait for the vector index of what is loaded, so that quality is measured on all of it.
+
+        Raises:
+            ConfigurationError: the settings of the cluster are wrong.
+            ReleaseError: it isn't there in time, or the cluster doesn't answer.
+        """
+        with connected_store(self.settings) as store:
+            store.wait_until_indexed(self.release_id)
+
 
 def _ref(number: int, content: str, chunks: int) -> ShardRef:
     return ShardRef(number=number, content=content, path="", chunks=chunks, bytes=0, checksum="")

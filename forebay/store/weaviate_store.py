@@ -116,7 +116,7 @@ class WeaviateStore:
             ReleaseError: the release doesn't hold `chunks` chunks, isn't indexed in time, or the alias can't be moved.
         """
         self._check_complete(release_id, chunks)
-        self._wait_until_indexed(release_id)
+        self.wait_until_indexed(release_id)
         previous, name = self.current_id(), self._name(release_id)
         with _named("moving the alias"):
             if previous is None:
@@ -144,8 +144,16 @@ class WeaviateStore:
         Raises:
             ReleaseError: it isn't in the cluster, or not all of it, or the cluster doesn't answer.
         """
-        self._check_complete(manifest.release_id, manifest.chunks)
+        self.check_complete(manifest)
         return WeaviateRelease(Channels(self._name(manifest.release_id), self._settings), manifest)
+
+    def check_complete(self, manifest: ReleaseManifest) -> None:
+        """See whether the cluster holds every chunk of a release.
+
+        Raises:
+            ReleaseError: it doesn't, or doesn't answer.
+        """
+        self._check_complete(manifest.release_id, manifest.chunks)
 
     def release_ids(self) -> set[str]:
         """List the releases that have a collection, finished or not.
@@ -170,14 +178,18 @@ class WeaviateStore:
         if held != chunks:
             raise ReleaseError(f"the release {release_id} holds {held} of {chunks} chunks in Weaviate; load it again.")
 
-    def _wait_until_indexed(self, release_id: str) -> None:
-        """Wait for the queues of vectors, which a cluster with ASYNC_INDEXING has."""
+    def wait_until_indexed(self, release_id: str) -> None:
+        """Wait for the queues of vectors, which a cluster with ASYNC_INDEXING has.
+
+        Raises:
+            ReleaseError: they aren't empty in time, or the cluster doesn't answer.
+        """
         deadline = time.monotonic() + self._settings.drain_timeout_s
         while waiting := self._waiting_vectors(release_id):
             if time.monotonic() > deadline:
                 raise ReleaseError(
                     f"{waiting} vectors of the release {release_id} wait for their index after "
-                    f"{self._settings.drain_timeout_s:g} s; promote it later."
+                    f"{self._settings.drain_timeout_s:g} s; go on later."
                 )
             time.sleep(_POLL_S)
 

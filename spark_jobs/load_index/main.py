@@ -156,11 +156,12 @@ class _IndexJob:
         lacking = (contents.keys() - refs.keys()) & set(self._orders.shards)
         missing = {number: contents[number] for number in sorted(lacking)}
         report.progress(f"loading {len(missing)} of {len(contents)} shards, {len(refs)} are there already")
-        if not missing:
-            return refs, 0
-        vectors = read_lance(self._spark, self._embeddings.uri, version=self._versions["embeddings"])
-        made = built_shards(self._rows(list(missing), []), vectors, missing, {}, store)
-        return refs | {ref.number: ref for ref in refs_of(made)}, len(missing)
+        if missing:
+            vectors = read_lance(self._spark, self._embeddings.uri, version=self._versions["embeddings"])
+            made = built_shards(self._rows(list(missing), []), vectors, missing, {}, store)
+            refs |= {ref.number: ref for ref in refs_of(made)}
+        store.wait_until_indexed()
+        return refs, len(missing)
 
     def _collection(self, contents: dict[int, str], spec: EmbeddingSpec, settings: IndexSettings) -> "WeaviateShards":
         # The client is heavy, and only this store needs it.

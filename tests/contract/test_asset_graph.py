@@ -99,6 +99,8 @@ def test_jobs_schedules_and_sensors():
         "reembed_job",
         "maintenance_job",
         "quantize_generator_job",
+        "weaviate_backup_job",
+        "weaviate_restore_job",
     }
     assert {schedule.name for schedule in repository.schedule_defs} == {
         "ingest_nightly_schedule",

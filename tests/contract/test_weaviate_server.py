@@ -10,6 +10,7 @@ import pytest
 from forebay.settings import IndexSettings, WeaviateSettings
 from forebay.store.access import EVERYTHING, PUBLIC, Caller
 from forebay.store.contract import SearchMode, SearchRequest
+from forebay.store.weaviate_backup import back_up, restore
 from forebay.store.weaviate_connection import connect
 from forebay.store.weaviate_store import WeaviateStore
 from forebay.testing import HashEmbedder
@@ -123,3 +124,12 @@ def test_the_alias_moves_and_moves_back(store):
     assert store.promote(second, 10) == first
     assert store.promote(first, 10) == second
     assert store.current_id() == first
+
+
+def test_a_backup_brings_a_lost_collection_back(store, client, settings):
+    manifest = _new_manifest()
+    _load(store, manifest.release_id, _ROWS)
+    back_up(manifest, manifest.release_id, settings)
+    client.collections.delete(f"{settings.alias}_{manifest.release_id}")
+    restore(manifest, manifest.release_id, settings)
+    assert store.count(manifest.release_id) == 200

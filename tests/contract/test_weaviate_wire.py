@@ -4,8 +4,10 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pyarrow as pa
 import pytest
+from authlib.integrations.httpx_client import OAuth2Client
 from weaviate.proto.v1 import base_pb2
 
 from forebay.documents import content_hash
@@ -372,6 +374,47 @@ def test_many_threads_search_at_once(wire, release):
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(lambda n: opened.search([_request(f"number{n % 20}", top_k=1)]), range(64)))
     assert [hits[0].doc_id for (hits,) in found] == [f"d{n % 20}" for n in range(64)]
+
+
+@pytest.fixture
+def secret_file(wire, tmp_path):
+    path = tmp_path / "secret"
+    path.write_text("s3cret\n")
+    wire.oidc_secret = "s3cret"
+    return path
+
+
+needs_the_pinned_authlib = pytest.mark.skipif(
+    not issubclass(OAuth2Client, httpx.Client), reason="Authlib is newer than the lock: `make setup`"
+)
+
+
+@needs_the_pinned_authlib
+def test_client_credentials_become_tokens_that_are_renewed(wire, release, secret_file):
+    wire.token_s = 1
+    opened = release(_ROWS[:20], oidc_client_secret_file=secret_file, oidc_scopes=("chunks",), channels=1)
+    assert wire.tokens[0]["scope"] == "openid chunks"
+    assert (wire.tokens[0]["client_id"], wire.tokens[0]["grant_type"]) == ("forebay", "client_credentials")
+    sent_as = {headers.get("authorization") for _, path, _, headers in wire.rest if path.startswith("schema")}
+    assert {token.partition("token")[0] for token in sent_as} == {"Bearer "}
+    first = wire.metadata[-1]["authorization"]
+    deadline = time.monotonic() + 10
+    while wire.metadata[-1]["authorization"] == first and time.monotonic() < deadline:
+        time.sleep(0.1)
+        assert opened.search([_request("wing", mode=SearchMode.DENSE)])[0]
+    assert wire.metadata[-1]["authorization"].startswith("Bearer token")
+    assert wire.metadata[-1]["authorization"] != first
+
+
+@needs_the_pinned_authlib
+def test_wrong_ways_of_saying_who_we_are_are_named(wire, secret_file):
+    with pytest.raises(ConfigurationError, match="both an API key"):
+        connect(wire.settings(oidc_client_secret_file=secret_file, api_key="key"))
+    with pytest.raises(ConfigurationError, match="can't be read"):
+        connect(wire.settings(oidc_client_secret_file=secret_file.with_name("none")))
+    secret_file.write_text("another")
+    with pytest.raises(ReleaseError, match="refuses the connection"):
+        connect(wire.settings(oidc_client_secret_file=secret_file))
 
 
 def test_a_cluster_that_is_not_there_or_a_wrong_address_is_named(wire, tmp_path):

@@ -10,16 +10,19 @@ from bentos.retriever.switching import ReleaseFollower
 from forebay.block_store import BlockStore
 from forebay.candidates import Candidate
 from forebay.cli.explain import explain_question
+from forebay.doctor import Status, check_release
 from forebay.embedding.choice import resolve_spec
 from forebay.embedding.sentence_transformer import load_embedder
 from forebay.errors import ReleaseError
 from forebay.maintenance import maintain
 from forebay.release_transfer import push
 from forebay.releases import ReleaseRegistry
-from forebay.settings import EmbeddingSettings, IndexSettings, MaintenanceSettings, PathSettings
+from forebay.settings import EmbeddingSettings, IndexSettings, MaintenanceSettings, PathSettings, WeaviateSettings
 from forebay.store.contract import SearchMode
+from forebay.store.weaviate_backup import back_up, restore
 from forebay.store.weaviate_store import connected_store
 from forebay.tables import chunk_table, document_table, embedding_table
+from orchestration.definitions import defs
 from orchestration.defs.release import evaluation, release
 from spark_jobs.load_index.main import load_index
 from spark_jobs.pipes import JobOrders, Reporter
@@ -109,7 +112,9 @@ def test_releases_are_loaded_promoted_searched_rolled_back_and_cleaned(cluster):
     assert metadata["dagster/row_count"] == len(of_first)
     with pytest.raises(ReleaseError, match="s001, s002"):
         Candidate.load(cluster.paths.shards).require_whole(chunk_table(cluster.paths.tables).rows_per_shard())
+    cluster.wire.queue = [3]
     metadata, sent = cluster.load(0, 1, 2)
+    assert cluster.wire.queue == []
     assert sorted(sent) == sorted(shards.keys() - of_first)
     assert (metadata["rows_shards_built"], metadata["rows_shards_kept"]) == (2, 1)
     assert cluster.load(0, 1, 2)[1] == []
@@ -148,9 +153,41 @@ def test_releases_are_loaded_promoted_searched_rolled_back_and_cleaned(cluster):
 def test_a_release_that_lost_chunks_is_not_promoted_and_the_pointer_stays(cluster):
     current, other = cluster.registry.current_id(), cluster.registry.previous_id()
     cluster.wire.objects[f"ForebayChunks_{other}"].popitem()
+    assert check_release(cluster.paths).status == Status.OK
     with pytest.raises(ReleaseError, match="holds 5 of 6 chunks"):
         cluster.registry.promote(other, shards=cluster.paths.shards)
     assert cluster.alias == cluster.registry.current_id() == current
+
+
+def test_a_backup_brings_a_lost_collection_and_its_alias_back(cluster):
+    current = cluster.registry.current()
+    name = f"ForebayChunks_{current.release_id}"
+    before = dict(cluster.wire.objects[name])
+    cluster.wire.backup_states = ["TRANSFERRING"]
+    assert defs.resolve_job_def("weaviate_backup_job").execute_in_process().success
+    with pytest.raises(ReleaseError, match="is in Weaviate already"):
+        defs.resolve_job_def("weaviate_restore_job").execute_in_process()
+    for held in (cluster.wire.objects, cluster.wire.classes):
+        held.pop(name)
+    cluster.wire.aliases.clear()
+    assert defs.resolve_job_def("weaviate_restore_job").execute_in_process().success
+    assert (cluster.wire.objects[name], cluster.alias) == (before, current.release_id)
+
+
+def test_backups_that_fail_are_named(cluster):
+    current, settings = cluster.registry.current(), WeaviateSettings(backup_backend="s3")
+    cluster.wire.backup_states = ["FAILED"]
+    with pytest.raises(ReleaseError, match=r"'full' of 'ForebayChunks_.*on 's3'.*bucket is full"):
+        back_up(current, "full", settings)
+    with pytest.raises(ReleaseError, match="backup already exists"):
+        back_up(current, "full", settings)
+    cluster.wire.classes.clear()
+    cluster.wire.objects.clear()
+    assert "holds 0 of 5 chunks" in check_release(cluster.paths).finding
+    with pytest.raises(ReleaseError, match="no such backup"):
+        restore(current, "another", settings)
+    with pytest.raises(ReleaseError, match="lies in files"):
+        restore(current.model_copy(update={"index": IndexSettings(store="embedded")}), "another", settings)
 
 
 def test_what_needs_files_says_so(cluster, tmp_path):
