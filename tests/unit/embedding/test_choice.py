@@ -30,14 +30,22 @@ def _kept(paths):
     return list((paths.home / "calibrations").glob("*"))
 
 
-def test_a_machine_calibrates_once_and_keeps_what_it_found(paths, caplog):
-    caplog.set_level("INFO", "forebay.embedding")
-    first = resolve_spec(_FP32, paths)
-    assert "torch fp32" in caplog.text
-    assert "openvino fp32" in caplog.text
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory):
+    """A home where this machine was calibrated once."""
+    paths = PathSettings(home=tmp_path_factory.mktemp("home"), data=tmp_path_factory.mktemp("data"))
+    return paths, resolve_spec(_FP32, paths)
+
+
+def test_a_machine_calibrates_once_and_keeps_what_it_found(calibrated, tmp_path):
+    made, first = calibrated
+    shutil.copytree(made.home / "calibrations", tmp_path / "home" / "calibrations")
+    paths = PathSettings(home=tmp_path / "home", data=tmp_path / "data")
     (kept,) = _kept(paths)
     found = Calibration.model_validate_json(kept.read_bytes())
     assert found.chosen == first
+    assert "torch fp32" in found.why
+    assert "openvino fp32" in found.why
     # The other one, so that a second measurement would be seen.
     (other,) = (spec for spec in candidate_specs(_FP32, _FOLDER) if spec != first)
     kept.write_text(found.model_copy(update={"chosen": other}).model_dump_json())
@@ -62,11 +70,11 @@ def test_a_corpus_keeps_what_auto_would_not_choose_here(paths):
     assert resolve_spec(EmbeddingSettings(engine="torch", precision="fp32"), paths).precision == "fp32"
 
 
-def test_another_models_corpus_decides_nothing(paths):
-    fp32, *_ = candidate_specs(_FP32, _FOLDER)
-    _keep(paths, fp32.model_copy(update={"revision": "other"}))
-    assert resolve_spec(_FP32, paths).revision == fp32.revision
-    assert _kept(paths)
+def test_another_models_corpus_decides_nothing(calibrated, tmp_path):
+    paths = PathSettings(home=calibrated[0].home, data=tmp_path / "data")
+    (other,) = (spec for spec in candidate_specs(_FP32, _FOLDER) if spec != calibrated[1])
+    _keep(paths, other.model_copy(update={"revision": "other"}))
+    assert resolve_spec(_FP32, paths) == calibrated[1]
 
 
 def _release(paths, spec):

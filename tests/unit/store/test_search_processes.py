@@ -25,9 +25,23 @@ def _requests(*texts, **how):
     return [SearchRequest(text, vector, 3, **how) for text, vector in zip(texts, vectors, strict=True)]
 
 
-def _searchers():
-    found = psutil.Process().children(recursive=True)
-    return [process for process in found if "spawn_main" in " ".join(process.cmdline())]
+@pytest.fixture
+def searchers():
+    """Lists the processes that have come since the test began; others' may linger."""
+    before = set(psutil.Process().children(recursive=True))
+
+    def list_them():
+        found = set(psutil.Process().children(recursive=True)) - before
+        return [process for process in found if _is_searcher(process)]
+
+    return list_them
+
+
+def _is_searcher(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and "spawn_main" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +56,7 @@ def manifest(paths):
 
 
 @pytest.fixture
-def release(manifest, paths):
+def release(searchers, manifest, paths):
     opened = SearchProcesses(manifest, paths, 2)
     yield opened
     opened.close()
@@ -63,32 +77,32 @@ def test_a_wrong_filter_is_the_same_error_as_without_processes(release):
         release.search(_requests("wing", where={"colour": "red"}))
 
 
-def test_a_process_that_was_killed_is_replaced_and_its_requests_are_answered(release):
+def test_a_process_that_was_killed_is_replaced_and_its_requests_are_answered(release, searchers):
     expected = release.search(_requests(*_TEXTS))
     for _ in range(2):
-        victim = _searchers()[0]
+        victim = searchers()[0]
         victim.kill()
         psutil.wait_procs([victim], timeout=10)
         assert release.search(_requests(*_TEXTS)) == expected
-        assert len(_searchers()) == 2
+        assert len(searchers()) == 2
 
 
-def test_closing_ends_the_processes(manifest, paths):
+def test_closing_ends_the_processes(manifest, paths, searchers):
     opened = SearchProcesses(manifest, paths, 2)
-    processes = _searchers()
+    processes = searchers()
     assert len(processes) == 2
     opened.close()
     assert psutil.wait_procs(processes, timeout=20)[1] == []
 
 
-def test_a_damaged_release_is_the_same_error_and_leaves_no_process(manifest, paths):
+def test_a_damaged_release_is_the_same_error_and_leaves_no_process(manifest, paths, searchers):
     damaged = manifest.model_copy(update={"shards": (manifest.shards[0].model_copy(update={"path": "s000/gone"}),)})
     with pytest.raises(ReleaseError, match="missing"):
         SearchProcesses(damaged, paths, 2)
-    assert psutil.wait_procs(_searchers(), timeout=20)[1] == []
+    assert psutil.wait_procs(searchers(), timeout=20)[1] == []
 
 
-def test_processes_dont_outlive_a_parent_that_is_killed(manifest, paths):
+def test_processes_dont_outlive_a_parent_that_is_killed(manifest, paths, searchers):
     program = """
 import sys
 from pathlib import Path
@@ -107,7 +121,7 @@ if __name__ == "__main__":
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as parent:
         assert parent.stdout.readline() == "open\n"
-        children = _searchers()
+        children = searchers()
         assert children
         os.kill(parent.pid, signal.SIGKILL)
         deadline = time.monotonic() + 20
