@@ -11,6 +11,7 @@ from orchestration.defs import (
     maintenance,
     models,
     projection,
+    proposals,
     release,
     report,
     sensors,
@@ -20,7 +21,7 @@ from orchestration.resources import resources
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(
-        [documents, chunks, embeddings, projection, index, release, report, models, maintenance]
+        [documents, chunks, embeddings, projection, index, release, report, proposals, models, maintenance]
     ),
     jobs=[*automation.JOBS, *maintenance.JOBS, *weaviate.JOBS],
     schedules=[*automation.SCHEDULES, *maintenance.SCHEDULES],

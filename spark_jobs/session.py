@@ -19,6 +19,14 @@ __all__ = ["spark_session", "stop_session"]
 _QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Djava.net.preferIPv4Stack=true"
 # The heap follows what is alive in it, instead of growing to its limit.
 _TIGHT_HEAP = "-XX:MinHeapFreeRatio=10 -XX:MaxHeapFreeRatio=25"
+# mallopt(3): few arenas, and what is freed goes back to the system, Arrow's buffers included. 200,000 documents: 430
+# instead of 640 MB in five workers.
+_MALLOC = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "131072",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
 
 
 @contextmanager
@@ -49,8 +57,9 @@ def _started(name: str, settings: SparkSettings, paths: PathSettings, jvm_option
     # Workers otherwise run whatever `python3` is on the PATH.
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    # With one for every thread, Lance's workers keep twice the memory that they use.
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    # A worker keeps little more than it uses: otherwise it grows with the rows that have passed through it.
+    for name, value in _MALLOC.items():
+        os.environ.setdefault(name, value)
     if settings.master.startswith("local"):
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     builder = (

@@ -30,6 +30,7 @@ def test_assets_and_what_they_are_made_from(graph):
         "evaluation": ["golden_questions", "index_shards"],
         "release": ["evaluation"],
         "run_report": ["release"],
+        "proposed_questions": ["chunks"],
         "maintenance": [],
         "generator_checkpoint": [],
         "generator_awq_checkpoint": ["generator_checkpoint"],
