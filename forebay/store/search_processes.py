@@ -95,7 +95,6 @@ class SearchProcesses:
                 held.enter_context(self._locks[number])
             for number, argument in zip(numbers, arguments, strict=True):
                 self._processes[number].send(method, argument)
-            # All of them are read, or an answer would be taken for that to the next question.
             answers = [
                 self._answer(number, method, argument) for number, argument in zip(numbers, arguments, strict=True)
             ]
@@ -123,7 +122,8 @@ class SearchProcesses:
             return process.receive()
         except _ENDED:
             return ReleaseError("a process that searches has ended twice; the retriever's log may say why.")
-        except ReleaseError as exc:
+        except Exception as exc:
+            # The answers of the other processes still have to be read.
             return exc
 
 
@@ -135,6 +135,7 @@ class _Process:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._release_id = manifest.release_id
+        self._asked = 0
         self._process = context.Process(target=_serve, args=(theirs, manifest, paths), daemon=True)
         self._process.start()
         theirs.close()
@@ -147,7 +148,7 @@ class _Process:
             ReleaseError: likewise, or the process ended.
         """
         try:
-            problem = self.receive()
+            problem = self._connection.recv()
         except _ENDED as exc:
             raise ReleaseError(
                 f"the release {self._release_id} can't be opened: its process was killed or has crashed; is there "
@@ -158,19 +159,22 @@ class _Process:
 
     def send(self, method: str, argument: object) -> None:
         """Ask; one that has ended is noticed when its answer is wanted."""
-        try:
-            self._connection.send((method, argument))
-        except OSError:
-            return
+        self._asked += 1
+        with suppress(OSError):
+            self._connection.send((self._asked, method, argument))
 
     def receive(self) -> Any:
-        """Give the answer, which may be an exception.
+        """Give the answer to the last question, which may be an exception.
 
         Raises:
             EOFError: the process has ended.
             OSError: likewise.
         """
-        return self._connection.recv()
+        while True:
+            number, answer = self._connection.recv()
+            # Whoever asked before may have been interrupted, and its answer is still there.
+            if number == self._asked:
+                return answer
 
     def end(self) -> None:
         """Let the process end: it does once its connection is closed."""
@@ -181,21 +185,21 @@ def _serve(connection: Connection, manifest: ReleaseManifest, paths: PathSetting
     # Ctrl-C reaches the whole group; who is draining still searches.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        release = open_index(manifest, paths)
-    except Exception as exc:
-        connection.send(exc)
-        return
-    connection.send(None)
-    # Until the other side closes the connection.
+    # Until the other side closes the connection, which it may do while the release is being opened.
     with suppress(EOFError, BrokenPipeError):
+        try:
+            release = open_index(manifest, paths)
+        except Exception as exc:
+            connection.send(exc)
+            return
+        connection.send(None)
         while True:
-            method, argument = connection.recv()
+            number, method, argument = connection.recv()
             try:
                 answer: object = getattr(release, method)(argument)
             except Exception as exc:
                 answer = exc
-            connection.send(answer)
+            connection.send((number, answer))
 
 
 def _end_with_parent() -> None:

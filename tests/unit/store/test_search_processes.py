@@ -87,6 +87,20 @@ def test_a_process_that_was_killed_is_replaced_and_its_requests_are_answered(rel
         assert len(searchers()) == 2
 
 
+def test_an_answer_that_nobody_waited_for_is_never_taken_for_another(release):
+    expected = release.search(_requests(*_TEXTS))
+    for process in release._processes:
+        process.send("count", None)
+    assert release.search(_requests(*_TEXTS)) == expected
+
+
+def test_one_bad_request_leaves_no_answer_behind(release):
+    expected = release.search(_requests(*_TEXTS))
+    with pytest.raises(FilterError):
+        release.search([*_requests("wing", where={"colour": "red"}), *_requests("heat")])
+    assert release.search(_requests(*_TEXTS)) == expected
+
+
 def test_closing_ends_the_processes(manifest, paths, searchers):
     opened = SearchProcesses(manifest, paths, 2)
     processes = searchers()
