@@ -4,10 +4,8 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import pyarrow as pa
 import pytest
-from authlib.integrations.httpx_client import OAuth2Client
 from weaviate.proto.v1 import base_pb2
 
 from forebay.documents import content_hash
@@ -384,12 +382,6 @@ def secret_file(wire, tmp_path):
     return path
 
 
-needs_the_pinned_authlib = pytest.mark.skipif(
-    not issubclass(OAuth2Client, httpx.Client), reason="Authlib is newer than the lock: `make setup`"
-)
-
-
-@needs_the_pinned_authlib
 def test_client_credentials_become_tokens_that_are_renewed(wire, release, secret_file):
     wire.token_s = 1
     opened = release(_ROWS[:20], oidc_client_secret_file=secret_file, oidc_scopes=("chunks",), channels=1)
@@ -406,7 +398,6 @@ def test_client_credentials_become_tokens_that_are_renewed(wire, release, secret
     assert wire.metadata[-1]["authorization"] != first
 
 
-@needs_the_pinned_authlib
 def test_wrong_ways_of_saying_who_we_are_are_named(wire, secret_file):
     with pytest.raises(ConfigurationError, match="both an API key"):
         connect(wire.settings(oidc_client_secret_file=secret_file, api_key="key"))

@@ -104,7 +104,6 @@ def cluster(tmp_path_factory, spark):
 
 
 def test_releases_are_loaded_promoted_searched_rolled_back_and_cleaned(cluster):
-
     shards = cluster.publish(_TEXTS)
     of_first = {key for key, shard in shards.items() if shard == 0}
     metadata, sent = cluster.load(0)
