@@ -54,7 +54,7 @@ def reference():
     return _ndcg10("torch-fp32")
 
 
-# In fp32 the vectors are the same to the fifth digit (tests/contract/test_embedders.py).
+# In fp32 the vectors are the same to a cosine of 0.99999 (tests/contract/test_embedders.py).
 @pytest.mark.parametrize("way", [way for way in _SPECS if not way.endswith("-fp32")])
 def test_an_engine_ranks_as_well_as_torch_in_fp32(way, reference):
     found = _ndcg10(way)
