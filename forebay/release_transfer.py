@@ -14,7 +14,7 @@ from forebay.block_store import BlockStore, block_name
 from forebay.errors import ReleaseError, TransferError
 from forebay.releases import ReleaseManifest, ReleaseRegistry
 from forebay.store.contract import ShardRef
-from forebay.store.shard_files import BLOCK_BYTES, data_blocks, find_intact, staging_folder, verify
+from forebay.store.shard_files import BLOCK_BYTES, SEAL, data_blocks, find_intact, sealed_files, staging_folder, verify
 
 __all__ = ["Transferred", "pull", "push"]
 
@@ -88,8 +88,8 @@ def push(
             folder = shards / ref.path
             verify(folder, ref, contents=True)
             files: dict[str, _File] = {}
-            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-                file = files[path.relative_to(folder).as_posix()] = _File(size=path.stat().st_size, blocks=[])
+            for file_name, path in {SEAL: folder / SEAL, **sealed_files(folder)}.items():
+                file = files[file_name] = _File(size=path.stat().st_size, blocks=[])
                 for batch in _batches(data_blocks(path)):
                     new: dict[str, bytes] = {}
                     for position, block in batch:
@@ -221,7 +221,7 @@ def _pull_shard(
 
 def _blocks_here(folder: Path) -> dict[str, tuple[Path, int]]:
     """Find the blocks of other versions of the same shard."""
-    paths = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+    paths = [path for seal in folder.glob(f"*/{SEAL}") for path in sealed_files(seal.parent).values()]
     return {block_name(block): (path, position) for path in paths for position, block in data_blocks(path)}
 
 

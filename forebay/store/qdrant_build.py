@@ -37,7 +37,7 @@ from forebay.store.contract import ShardBase
 from forebay.store.filters import METADATA
 from forebay.store.qdrant_filters import KEYWORD_FIELDS, qdrant_key
 from forebay.store.reduction import Reduction
-from forebay.store.shard_files import SEAL, copy_sparse_tree
+from forebay.store.shard_files import copy_sealed_files
 from forebay.store.terms import METADATA_TERMS, metadata_terms
 
 __all__ = ["DENSE", "FREQUENCIES", "REDUCTION", "SPARSE", "fill_shard", "terms_of"]
@@ -101,7 +101,7 @@ def fill_shard(
         for name in _INDEXED:
             shard.update(UpdateOperation.create_field_index(name, PayloadSchemaType.Keyword))
     else:
-        copy_sparse_tree(root / base.ref.path, folder, without=SEAL)
+        copy_sealed_files(root / base.ref.path, folder)
         shard = EdgeShard.load(str(folder))
     try:
         if base is not None:

@@ -20,11 +20,12 @@ from forebay.store.contract import ShardRef
 __all__ = [
     "BLOCK_BYTES",
     "SEAL",
-    "copy_sparse_tree",
+    "copy_sealed_files",
     "data_blocks",
     "find_intact",
     "is_abandoned_staging",
     "seal",
+    "sealed_files",
     "staging_folder",
     "verify",
 ]
@@ -111,27 +112,46 @@ def seal(
     return ref
 
 
-def copy_sparse_tree(source: Path, target: Path, *, without: str) -> None:
-    """Copy a folder into an existing one, holes as holes: Qdrant reserves 100 MB for a shard that fills one.
+def sealed_files(folder: Path) -> dict[str, Path]:
+    """Give the files of a finished shard by their names, without its seal.
+
+    Whoever opens a shard writes other files beside them for a moment.
+
+    Raises:
+        ReleaseError: it is missing.
+    """
+    return {name: folder / name for name in _sealed_sizes(folder)}
+
+
+def _sealed_sizes(folder: Path) -> dict[str, int]:
+    try:
+        return json.loads((folder / SEAL).read_bytes())["sizes"]
+    except (FileNotFoundError, ValueError, KeyError) as exc:
+        raise ReleaseError(f"the index shard {folder} is missing. Run the pipeline again to rebuild it.") from exc
+
+
+def copy_sealed_files(source: Path, target: Path) -> None:
+    """Copy a finished shard without its seal, holes as holes: Qdrant reserves 100 MB for a shard that fills one.
 
     Args:
-        source: What is copied.
-        target: Where to.
-        without: Name of files that are left out.
+        source: Folder of the shard.
+        target: Where to, a folder.
+
+    Raises:
+        ReleaseError: the shard is missing.
     """
-    shutil.copytree(
-        source, target, ignore=shutil.ignore_patterns(without), copy_function=_copy_sparse, dirs_exist_ok=True
-    )
+    for name, path in sealed_files(source).items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        _copy_sparse(path, target / name)
 
 
-def _copy_sparse(source: str, target: str) -> str:
-    with open(source, "rb") as reading, open(target, "wb") as writing:
+def _copy_sparse(source: Path, target: Path) -> None:
+    with source.open("rb") as reading, target.open("wb") as writing:
         writing.truncate(os.fstat(reading.fileno()).st_size)
         for start, end in _extents(reading):
             reading.seek(start)
             writing.seek(start)
             writing.write(reading.read(end - start))
-    return target
 
 
 def _extents(stream: BinaryIO) -> Iterator[tuple[int, int]]:
@@ -184,12 +204,11 @@ def verify(folder: Path, ref: ShardRef, *, contents: bool) -> None:
             f"the index shard {folder} is missing or is not the one that the release names. "
             "Run the pipeline again to rebuild it."
         )
-    sizes: dict[str, int] = json.loads((folder / SEAL).read_bytes())["sizes"]
-    files = _files(folder)
-    for name, size in sizes.items():
-        if name not in files or files[name].stat().st_size != size:
+    files = sealed_files(folder)
+    for name, size in _sealed_sizes(folder).items():
+        if not files[name].is_file() or files[name].stat().st_size != size:
             raise ReleaseError(f"the file {name!r} of the index shard {folder} was cut, changed or removed.")
-    if contents and _checksum({name: files[name] for name in sizes}) != ref.checksum:
+    if contents and _checksum(files) != ref.checksum:
         raise ReleaseError(
             f"the index shard {folder} doesn't match its checksum; remove that folder and run the pipeline again."
         )

@@ -1,10 +1,13 @@
 import os
 import shutil
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from forebay.errors import ReleaseError
-from forebay.store.shard_files import SEAL, copy_sparse_tree, seal, verify
+from forebay.store.shard_files import copy_sealed_files, seal, verify
 
 _MEBI = 1 << 20
 
@@ -47,9 +50,28 @@ def test_a_copy_without_holes_is_the_same_shard(sealed, tmp_path):
     verify(tmp_path / "copy", ref, contents=True)
 
 
+def test_what_others_write_while_they_open_the_shard_is_not_looked_at(sealed):
+    folder, ref = sealed
+    ended = threading.Event()
+
+    def open_again_and_again():
+        while not ended.is_set():
+            # As Qdrant writes its settings.
+            with tempfile.TemporaryDirectory(prefix=".atomicwrite", dir=folder):
+                pass
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(open_again_and_again)
+        try:
+            for _ in range(300):
+                verify(folder, ref, contents=True)
+        finally:
+            ended.set()
+
+
 def test_a_sparse_copy_has_the_same_bytes_and_holes(sealed, tmp_path):
     folder, _ = sealed
-    copy_sparse_tree(folder, tmp_path / "copy", without=SEAL)
+    copy_sealed_files(folder, tmp_path / "copy")
     assert os.listdir(tmp_path / "copy") == ["segment"]
     assert (tmp_path / "copy" / "segment").read_bytes() == (folder / "segment").read_bytes()
     assert _disk_bytes(tmp_path / "copy") < _MEBI
