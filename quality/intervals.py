@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import bootstrap
 
 __all__ = ["mean_interval"]
 
@@ -18,6 +17,9 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """
     if len(values) < 2:
         return None
+    # Takes a second to import, which every process of Dagster would wait for.
+    from scipy.stats import bootstrap
+
     sample = (np.asarray(values, np.float64),)
     found = bootstrap(sample, np.mean, n_resamples=_RESAMPLES, method="percentile", rng=np.random.default_rng(0))
     return round(float(found.confidence_interval.low), 6), round(float(found.confidence_interval.high), 6)

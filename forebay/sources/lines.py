@@ -23,7 +23,7 @@ def read_lines(stream: BinaryIO, start: int, end: int, max_bytes: int) -> Iterat
     """
     if start > 0:
         stream.seek(start - 1)
-        _skip_line(stream)
+        _skip_line(stream, end)
     number = 0
     while (offset := stream.tell()) < end:
         # Two bytes more than the limit: room for \r\n.
@@ -34,14 +34,15 @@ def read_lines(stream: BinaryIO, start: int, end: int, max_bytes: int) -> Iterat
         kept = line.rstrip(b"\r\n")
         if len(kept) > max_bytes:
             if not line.endswith(b"\n"):
-                _skip_line(stream)
+                _skip_line(stream, end)
             yield number, offset, None
         else:
             yield number, offset, kept
 
 
-def _skip_line(stream: BinaryIO) -> None:
-    while True:
+def _skip_line(stream: BinaryIO, end: int) -> None:
+    """Go to the next line, or past the range: a line of very many ranges is read once, not by each of them."""
+    while stream.tell() < end:
         piece = stream.readline(_SKIP_BYTES)
         if not piece or piece.endswith(b"\n"):
             return

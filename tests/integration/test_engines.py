@@ -1,7 +1,6 @@
-"""Another engine finds what torch in fp32 finds: the sample corpus, searched exactly."""
+"""Another engine finds what the model finds in fp32: the sample corpus, searched exactly."""
 
 import json
-import shutil
 from pathlib import Path
 
 import ir_measures
@@ -16,12 +15,15 @@ from forebay.golden import GoldenQuestions
 from forebay.models import model_folder
 from forebay.settings import EmbeddingSettings, PathSettings
 from forebay.tables import chunk_table, embedding_table
+from tests.altered_model import write_shallow_model
 from tests.pipeline import Pipeline
 from tests.torn_model import write_torn_model
 
 pytestmark = pytest.mark.integration
 
 _SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "cranfield"
+# nDCG@10 of sentence-transformers' own vectors in fp32 (6.2.0, torch 2.13.0), searched and measured as below.
+_IN_FP32 = 0.3744
 _MAX_DIFFERENCE = 0.003
 _PATHS = PathSettings()
 _SPECS = {
@@ -49,16 +51,10 @@ def _ndcg10(way):
     return ir_measures.calc_aggregate([nDCG @ 10], judged, found)[nDCG @ 10]
 
 
-@pytest.fixture(scope="module")
-def reference():
-    return _ndcg10("torch-fp32")
-
-
 # In fp32 the vectors are the same to a cosine of 0.99999 (tests/contract/test_embedders.py).
 @pytest.mark.parametrize("way", [way for way in _SPECS if not way.endswith("-fp32")])
-def test_an_engine_ranks_as_well_as_torch_in_fp32(way, reference):
-    found = _ndcg10(way)
-    assert found == pytest.approx(reference, abs=_MAX_DIFFERENCE)
+def test_an_engine_ranks_as_well_as_the_model_in_fp32(way):
+    assert _ndcg10(way) == pytest.approx(_IN_FP32, abs=_MAX_DIFFERENCE)
 
 
 def test_a_text_without_a_vector_fails_the_run_by_name_and_no_other_text_is_lost(tmp_path):
@@ -81,15 +77,17 @@ def test_a_text_without_a_vector_fails_the_run_by_name_and_no_other_text_is_lost
 
 
 def test_a_model_that_takes_little_gets_short_chunks_and_static_vectors_where_that_is_named(tmp_path):
-    model = shutil.copytree(model_folder(EmbeddingSettings().model, _PATHS.models), tmp_path / "model")
-    sentence = json.loads((model / "sentence_bert_config.json").read_text("utf-8"))
-    (model / "sentence_bert_config.json").write_text(json.dumps({**sentence, "max_seq_length": 48}))
+    # Of one layer, for it is distilled here.
+    model = write_shallow_model(tmp_path / "model", layers=1, max_tokens=48)
     pipeline = Pipeline(tmp_path / "source", tmp_path / "data")
     pipeline.source.mkdir()
     rows = [json.loads(line) for line in (_SAMPLE / "corpus.jsonl").read_text("utf-8").splitlines()[:12]]
     for row in rows:
         (pipeline.source / f"{row['_id']}.txt").write_text(row["text"])
     home = {"FOREBAY_HOME": str(tmp_path / "home")}
+    (tmp_path / "home").mkdir()
+    # Spark starts quicker with it.
+    (tmp_path / "home" / "jvm").symlink_to(_PATHS.home.absolute() / "jvm")
     succeeded, output = pipeline.run(**home, FOREBAY_EMBEDDING_MODEL=str(model), FOREBAY_EMBEDDING_ENGINE="static")
     assert succeeded, output
     lengths = chunk_table(pipeline.paths.tables).newest().to_table(columns=["n_tokens"])["n_tokens"].to_pylist()
