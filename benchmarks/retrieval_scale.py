@@ -2,9 +2,9 @@
 
 Shards are built by the product's own store, two at a time as Spark's two cores do; then one client and eight ask the
 processes that search them.
-Recall is against exact search over all vectors. hnswlib, where its wheel is there (`pip install hnswlib`), answers the
-same questions in turns with the vector leg, with the least ef that finds as much. A release is switched while 50
-searches a second arrive, answered late or not.
+Recall is against exact search over all vectors. hnswlib and FAISS, where their wheels are there (`pip install hnswlib
+faiss-cpu`), answer the same questions in turns with the vector leg. A release is switched while 50 searches a second
+arrive, answered late or not.
 """
 
 import argparse
@@ -27,6 +27,7 @@ import psutil
 from numpy.typing import NDArray
 
 from benchmarks.machine import report
+from benchmarks.reference_indexes import ROUNDS, Truth, Vectors, against_references, in_turns, recall_of
 from benchmarks.scale_corpus import SELECTIVITIES, ScaleCorpus, fit_corpus
 from bentos.retriever.switching import Opened, ReleaseFollower
 from forebay.embedding.choice import resolve_spec
@@ -44,10 +45,6 @@ _BUILDERS = 2
 _CLIENTS = 8
 _SWITCH_RATE = 50.0
 _SWITCH_S = 10.0
-_ROUNDS = 3
-
-Vectors = NDArray[np.float32]
-Truth = list[set[str]]
 
 
 def main() -> None:
@@ -181,8 +178,8 @@ def _measure(
         for request in hybrid:
             release.search([request])
         ways = {"hybrid": hybrid, "hybrid_once": once, "dense": dense, "bm25": bm25}
-        times, found = _in_turns({name: [_asking(release, one) for one in ways[name]] for name in ways})
-        figures: dict[str, Any] = {"recall10": _recall(found["dense"], truths["all"]), "open_s": round(opened_s, 1)}
+        times, found = in_turns({name: [_asking(release, one) for one in ways[name]] for name in ways})
+        figures: dict[str, Any] = {"recall10": recall_of(found["dense"], truths["all"]), "open_s": round(opened_s, 1)}
         for name, seconds in times.items():
             p50, p99 = np.percentile(seconds, [50, 99]) * 1000
             print(f"{name:<12} p50 {p50:.2f} ms, p99 {p99:.2f} ms", flush=True)
@@ -192,7 +189,8 @@ def _measure(
         figures["hybrid_once_qps8"] = _throughput(release, once)
         figures["prefilter"] = _prefilter(release, texts, vectors, truths)
         print({name: figures[name] for name in ("recall10", "qps8", "prefilter")}, flush=True)
-        return figures | _against_hnswlib(corpus, dense, release, vectors, truths["all"], figures["recall10"])
+        ours = [_asking(release, request) for request in dense]
+        return figures | against_references(corpus, ours, vectors, truths["all"], figures["recall10"])
     finally:
         release.close()
 
@@ -201,30 +199,9 @@ def _asking(release: OpenRelease, request: SearchRequest) -> Callable[[], list[s
     return lambda: [hit.doc_id for hit in release.search([request])[0]]
 
 
-def _in_turns(
-    ways: dict[str, list[Callable[[], list[str]]]],
-) -> tuple[dict[str, list[float]], dict[str, list[list[str]]]]:
-    """Let the ways take turns question by question; gives each way's seconds, and what it found."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    found: dict[str, list[list[str]]] = {name: [] for name in ways}
-    for turn in range(_ROUNDS):
-        for questions in zip(*ways.values(), strict=True):
-            for name, ask in zip(ways, questions, strict=True):
-                began = time.perf_counter()
-                answer = ask()
-                times[name].append(time.perf_counter() - began)
-                if turn == 0:
-                    found[name].append(answer)
-    return times, found
-
-
-def _recall(found: Sequence[Sequence[str]], truth: Truth) -> float:
-    return round(float(np.mean([len(true & set(one)) / len(true) for one, true in zip(found, truth, strict=True)])), 4)
-
-
 def _throughput(release: OpenRelease, requests: list[SearchRequest]) -> float:
     """Let eight clients ask, each its next question as soon as it has an answer; gives searches/s."""
-    work = requests * _ROUNDS
+    work = requests * ROUNDS
     with ThreadPoolExecutor(_CLIENTS) as clients:
         began = time.perf_counter()
         for _ in clients.map(lambda request: release.search([request]), work):
@@ -240,7 +217,7 @@ def _prefilter(
     wheres = {name: {f"metadata.{field}": 0} for name, (field, _) in SELECTIVITIES.items()}
     for name, where in wheres.items():
         ways[name] = [_asking(release, SearchRequest(text, vector, _K, where=where)) for text, vector in pairs]
-    times, _ = _in_turns(ways)
+    times, _ = in_turns(ways)
     unfiltered = float(np.median(times["all"]))
     figures: dict[str, dict[str, float]] = {}
     for name, where in wheres.items():
@@ -248,62 +225,11 @@ def _prefilter(
         found = [[hit.doc_id for hit in release.search([request])[0]] for request in asked]
         p50 = float(np.median(times[name]))
         figures[name] = {
-            "recall10": _recall(found, truths[name]),
+            "recall10": recall_of(found, truths[name]),
             "p50_ms": round(1000 * p50, 2),
             "ratio": round(p50 / unfiltered, 2),
         }
     return figures
-
-
-def _against_hnswlib(
-    corpus: ScaleCorpus,
-    dense: Sequence[SearchRequest],
-    release: OpenRelease,
-    vectors: Vectors,
-    truth: Truth,
-    recall: float,
-) -> dict[str, Any]:
-    try:
-        import hnswlib
-    except ImportError:
-        print("hnswlib isn't installed, so nothing is compared with it", flush=True)
-        return {"ratio_vs_hnswlib": None}
-    settings = IndexSettings()
-    index = hnswlib.Index("ip", vectors.shape[1])
-    index.init_index(corpus.size, M=settings.hnsw_m, ef_construction=settings.hnsw_ef_construct)
-    began = time.monotonic()
-    for shard in range(corpus.shards):
-        index.add_items(corpus.vectors(shard), np.asarray(corpus.numbers(shard)), num_threads=_BUILDERS)
-        print(f"hnswlib: {(shard + 1)} of {corpus.shards} parts, {time.monotonic() - began:.0f} s", flush=True)
-    build_s = time.monotonic() - began
-
-    def ask(question: Vectors) -> list[str]:
-        labels, _ = index.knn_query(question[None], _K, num_threads=1)
-        return [str(label) for label in labels[0]]
-
-    reached, ef = 0.0, _K
-    for ef in (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512):
-        index.set_ef(ef)
-        reached = _recall([ask(question) for question in vectors], truth)
-        if reached >= recall:
-            break
-    times, _ = _in_turns(
-        {
-            "ours": [_asking(release, request) for request in dense],
-            "hnswlib": [lambda question=question: ask(question) for question in vectors],
-        }
-    )
-    ours, theirs = (float(np.median(times[name])) for name in ("ours", "hnswlib"))
-    return {
-        "ratio_vs_hnswlib": round(ours / theirs, 2),
-        "hnswlib": {
-            "ef": ef,
-            "recall10": reached,
-            "p50_ms": round(1000 * theirs, 3),
-            "ours_p50_ms": round(1000 * ours, 3),
-            "build_s": round(build_s),
-        },
-    }
 
 
 def _manifest(spec: EmbeddingSpec, refs: Sequence[ShardRef], corpus: str) -> ReleaseManifest:

@@ -219,27 +219,7 @@ def test_a_missing_source_is_one_sentence(copied, tmp_path):
     assert "Traceback" not in output
 
 
-def test_a_killed_embedding_job_goes_on_where_it_stopped(ingested, copied):
-    table = _tables(copied)[2]
-    for folder in (table.path, copied.paths.shards, copied.paths.releases):
-        shutil.rmtree(folder)
-
-    def some_are_embedded():
-        return table.published_rows() > 0
-
-    assert copied.kill_when(some_are_embedded) != 0
-    kept = {row["text_hash"] for row in _rows(table, ["text_hash"])}
-    first_run = {row["run_id"] for row in _rows(table, ["run_id"])}
-    assert kept
-    assert copied.release_id is None
-    succeeded, output = copied.run()
-    assert succeeded, output
-    assert copied.release_id == ingested.release_id
-    final = _rows(table, ["text_hash", "run_id"])
-    assert {row["text_hash"] for row in final if row["run_id"] in first_run} == kept
-    assert len(final) == len({row["text_hash"] for row in final}) > len(kept)
-
-
+# A killed embedding job: tests/integration/test_reembed.py.
 def test_a_killed_shard_build_ends_in_the_same_release(ingested, copied):
     shutil.rmtree(copied.paths.shards)
     shutil.rmtree(copied.paths.releases)
