@@ -13,8 +13,10 @@ from dagster_pipes import PipesContext, PipesDefaultContextLoader, PipesDefaultM
 from forebay.documents import partition_number
 from forebay.errors import ForebayError
 from forebay.processes import die_with_parent
+from forebay.settings import PathSettings
 from forebay.tables import Table
 from quality.validate import CheckOutcome
+from spark_jobs.shard_count import require_shard_count
 
 __all__ = ["JobOrders", "Reporter", "job_clock", "run_job"]
 
@@ -129,6 +131,7 @@ def run_job(job: Callable[[JobOrders, Reporter], None]) -> None:
             sources=tuple(context.extras.get("sources", ())),
         )
         try:
+            require_shard_count(PathSettings(), orders.n_shards)
             job(orders, Reporter(context))
         except ForebayError as exc:
             context.log.error(str(exc))  # noqa: TRY400 - the sentence is for people
