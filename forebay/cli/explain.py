@@ -171,8 +171,8 @@ def _rerank_text(reranked: Reranked) -> str:
             return f"reranked: the first {read} by their rerank score"
         case RerankStatus.OVER_BUDGET:
             return (
-                f"not reranked, over budget: it would take about {reranked.needed_s * 1000:,.0f} ms more. The hits keep "
-                "their order; FOREBAY_SERVING_RERANKER_BUDGET_MS gives it more time, "
+                f"not reranked, over budget: it would take about {reranked.needed_s * 1000:,.0f} ms more. The hits "
+                "keep their order; FOREBAY_SERVING_RERANKER_BUDGET_MS gives it more time, "
                 "FOREBAY_SERVING_RERANKER_CANDIDATES less to read."
             )
         case _:
@@ -195,6 +195,7 @@ def _hit_table(explanation: Explanation) -> Table:
     is_fed_back = last is not first
     shown_ranks = "rank in each leg and fused" + (", and fused before feedback" if is_fed_back else "")
     is_reranked = explanation.reranked is not None and explanation.reranked.status == RerankStatus.DONE
+    shown_ranks += "; by rerank score" if is_reranked else ""
     title = f"hits: {len(explanation.hits)} ({shown_ranks})"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     # Short names, so that titles have room on a narrow screen.

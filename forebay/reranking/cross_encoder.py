@@ -100,6 +100,8 @@ def check_cross_encoder(folder: Path) -> None:
         architecture = str((config.get("architectures") or [""])[0])
         labels = len(config.get("id2label") or {}) or int(config.get("num_labels", 2))
         names = _weights(folder)
+        modules = json.loads(path.read_text("utf-8")) if (path := folder / "modules.json").exists() else [{}]
+        is_alone = len(modules) == 1 and not modules[0].get("path")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as exc:
         raise ModelError(
             f"the reranker in {folder} can't be read ({exc}): it needs config.json and its weights as safetensors, "
@@ -113,6 +115,9 @@ def check_cross_encoder(folder: Path) -> None:
             "classifier with one label, such as cross-encoder/ms-marco-MiniLM-L6-v2. Set FOREBAY_SERVING_RERANKER "
             "to such a model, or to nothing."
         )
+    # What a further module loads need not be safetensors.
+    if not is_alone:
+        raise ModelError(f"the reranker in {folder} has modules beside its transformer, which Forebay doesn't run.")
     if not (folder / "tokenizer.json").exists():
         raise ModelError(f"the model folder {folder} has no tokenizer.json; choose a model with a fast tokenizer.")
 

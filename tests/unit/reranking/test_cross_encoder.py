@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -43,6 +45,9 @@ def test_half_a_surrogate_pair_has_a_score(scorer):
 def test_a_model_that_is_set_is_loaded_and_none_is_none(folder, tmp_path):
     paths = PathSettings(data=tmp_path)
     assert load_reranker(ServingSettings(), paths) is None
+    # As sentence-transformers itself saves it.
+    CrossEncoder(str(folder), local_files_only=True).save_pretrained(str(tmp_path / "saved"))
+    assert load_reranker(ServingSettings(reranker=str(tmp_path / "saved")), paths) is not None
     loaded = load_reranker(ServingSettings(reranker=str(folder), reranker_candidates=7), paths)
     assert loaded.candidates == 7
 
@@ -62,9 +67,15 @@ def _cut_short(folder):
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
 
 
+def _with_another_module(folder):
+    modules = [{"idx": number, "name": str(number), "path": path} for number, path in enumerate(["", "1_Dense"])]
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
+        (_with_another_module, "modules beside its transformer"),
         (_without_head, "without the weights of its head"),
         (_as_pickle, "weights as safetensors"),
         (_cut_short, "can't be read"),
