@@ -15,6 +15,7 @@ from forebay.java import HOW_TO_GET_JAVA, MINIMUM_JAVA, Java, find_java
 from forebay.machine import cpu_flags
 from forebay.models import model_folder
 from forebay.releases import ReleaseRegistry
+from forebay.reranking.cross_encoder import check_cross_encoder
 from forebay.settings import EmbeddingSettings, GeneratorSettings, PathSettings, ServingSettings
 from forebay.store.shard_files import verify
 
@@ -29,6 +30,7 @@ __all__ = [
     "check_processor",
     "check_quantized_model",
     "check_release",
+    "check_reranker",
     "diagnose",
 ]
 
@@ -72,7 +74,7 @@ def diagnose() -> list[Result]:
         check_port("Dagster", DAGSTER_PORT, "forebay dagster --port", is_free=_is_free("127.0.0.1", DAGSTER_PORT)),
     ]
     results.extend(_check_models(paths, settings_of_corpus(EmbeddingSettings(), paths), GeneratorSettings()))
-    results.append(check_release(paths))
+    results += [check_reranker(serving.reranker, paths), check_release(paths)]
     return results
 
 
@@ -174,6 +176,22 @@ def check_release(paths: PathSettings) -> Result:
         return Result(name, Status.FAIL, str(exc), "`forebay release rollback`, or run the pipeline again.")
     finding = f"{manifest.release_id}: {manifest.documents:,} documents, {manifest.chunks:,} chunks"
     return Result(name, Status.OK, finding)
+
+
+def check_reranker(model: str, paths: PathSettings) -> Result:
+    """Judge the reranker; a search does without one that can't be loaded."""
+    name = "reranker"
+    if not model:
+        return Result(name, Status.OK, "none set")
+    advice = "Searches keep their own order until it is right."
+    if model.startswith(("/", ".", "~")) and not Path(model).is_dir():
+        return Result(name, Status.WARN, f"there is no folder {model!r}", f"Set FOREBAY_SERVING_RERANKER. {advice}")
+    if Path(model).is_dir() or model.startswith("package:"):
+        try:
+            check_cross_encoder(model_folder(model, paths.models))
+        except ModelError as exc:
+            return Result(name, Status.WARN, str(exc), advice)
+    return _check_model(name, model, paths, lambda: model_folder(model, paths.models))
 
 
 def _check_models(paths: PathSettings, embedding: EmbeddingSettings, generator: GeneratorSettings) -> list[Result]:

@@ -11,7 +11,8 @@ from forebay.embedding.sentence_transformer import load_embedder
 from forebay.errors import ForebayError, ReleaseError
 from forebay.golden import GoldenQuestions
 from forebay.releases import Evaluation, ReleaseManifest, ReleaseRegistry
-from forebay.settings import PathSettings
+from forebay.reranking.cross_encoder import load_reranker
+from forebay.settings import PathSettings, ServingSettings
 from forebay.store.contract import SearchMode
 from forebay.store.opening import open_index
 from quality.retrieval import evaluate
@@ -23,13 +24,22 @@ _FIGURES = {"ndcg10": "nDCG@10 (95%)", "mrr10": "MRR@10 (95%)", "recall100": "re
 
 
 def evaluate_release(
-    manifest: ReleaseManifest, golden: GoldenQuestions, paths: PathSettings, modes: list[SearchMode]
-) -> dict[SearchMode, Evaluation]:
-    """Measure a release in each mode."""
+    manifest: ReleaseManifest, golden: GoldenQuestions, paths: PathSettings, serving: ServingSettings
+) -> dict[str, Evaluation]:
+    """Measure a release in each mode, and with the reranker where the settings name one.
+
+    Raises:
+        ModelError: a model isn't there, or the reranker fails.
+        ReleaseError: the release can't be opened.
+    """
+    reranker = load_reranker(serving, paths)
     embedder = load_embedder(manifest.embedding, paths.models)
     release = open_index(manifest, paths)
     try:
-        return {mode: evaluate(release, embedder, golden, mode) for mode in modes}
+        found = {mode.value: evaluate(release, embedder, golden, mode) for mode in SearchMode}
+        if reranker is not None:
+            found["hybrid, reranked"] = evaluate(release, embedder, golden, reranker=reranker)
+        return found
     finally:
         release.close()
 
@@ -50,16 +60,16 @@ def main(arguments: list[str] | None = None) -> int:
             raise ReleaseError("there is no release yet; run `forebay ingest PATH` first.")
         questions = GoldenQuestions.load(options.queries, options.qrels)
         with Console(stderr=True).status(f"asking {len(questions.queries)} questions"):
-            figures = evaluate_release(manifest, questions, paths, list(SearchMode))
+            figures = evaluate_release(manifest, questions, paths, ServingSettings())
     except ForebayError as exc:
         Console(stderr=True).print(f"[red]{exc}[/red]")
         return 1
-    questions_asked = figures[SearchMode.HYBRID].questions
+    questions_asked = figures[SearchMode.HYBRID.value].questions
     table = Table(
         "search", *_FIGURES.values(), title=f"release {manifest.release_id}", caption=f"{questions_asked} questions"
     )
-    for mode, measured in figures.items():
-        table.add_row(mode.value, *(_figure(measured, name) for name in _FIGURES))
+    for search, measured in figures.items():
+        table.add_row(search, *(_figure(measured, name) for name in _FIGURES))
     Console().print(table)
     return 0
 

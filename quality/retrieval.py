@@ -6,8 +6,10 @@ import ir_measures
 from ir_measures import RR, R, nDCG
 
 from forebay.embedding import Embedder
+from forebay.errors import ModelError
 from forebay.golden import GoldenQuestions
 from forebay.releases import Evaluation
+from forebay.reranking import Reranker, RerankStatus
 from forebay.store.access import EVERYTHING
 from forebay.store.contract import SEARCH_VERSION, Hit, OpenRelease, SearchMode, SearchRequest
 from quality.intervals import mean_interval
@@ -28,8 +30,21 @@ def evaluate(
     mode: SearchMode = SearchMode.HYBRID,
     *,
     feedback: bool = True,
+    reranker: Reranker | None = None,
 ) -> Evaluation:
-    """Ask every judged question and compute nDCG@10, MRR@10 and recall@100 over documents (with ir-measures)."""
+    """Ask every judged question and compute nDCG@10, MRR@10 and recall@100 over documents (with ir-measures).
+
+    Args:
+        release: What is asked.
+        embedder: Of its vectors.
+        golden: Questions and judgements.
+        mode: Legs to use.
+        feedback: As `SearchRequest.feedback`.
+        reranker: Orders the first hits anew, however long that takes; none if None.
+
+    Raises:
+        ModelError: the reranker failed.
+    """
     asked = [query_id for query_id in golden.queries if golden.qrels.get(query_id)]
     results: list[ir_measures.ScoredDoc] = []
     for start in range(0, len(asked), _BATCH):
@@ -40,7 +55,10 @@ def evaluate(
             SearchRequest(text, vector, _CHUNKS, mode, caller=EVERYTHING, feedback=feedback)
             for text, vector in zip(texts, vectors, strict=True)
         ]
-        for query_id, hits in zip(batch, release.search(requests), strict=True):
+        found = release.search(requests)
+        if reranker is not None:
+            found = _reranked(reranker, texts, found)
+        for query_id, hits in zip(batch, found, strict=True):
             results += _scored(query_id, rank_documents(hits))
     if not asked:
         return Evaluation(questions=0)
@@ -63,6 +81,18 @@ def evaluate(
         questions_hash=golden.fingerprint,
         search=SEARCH_VERSION,
     )
+
+
+def _reranked(reranker: Reranker, texts: Sequence[str], found: Sequence[Sequence[Hit]]) -> list[Sequence[Hit]]:
+    """Rerank a batch of searches.
+
+    Raises:
+        ModelError: the reranker failed; figures of other hits than its own would say nothing about it.
+    """
+    reranked = reranker.rerank(list(zip(texts, found, strict=True)))
+    if any(one.status != RerankStatus.DONE for one in reranked):
+        raise ModelError("the reranker failed, as the log says; unset FOREBAY_SERVING_RERANKER to measure without it.")
+    return [one.hits for one in reranked]
 
 
 def rank_documents(hits: Iterable[Hit]) -> list[str]:

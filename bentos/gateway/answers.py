@@ -44,6 +44,8 @@ class Question:
     """0 is greedy."""
     sampling: dict[str, Any] = field(default_factory=dict[str, Any])
     """Other sampling options, as in `GenerationRequest`."""
+    rerank: bool = True
+    """Whether what was found may be reranked, where there is a reranker."""
 
 
 @dataclass
@@ -85,6 +87,7 @@ class Answerer:
             tenant=question.caller.tenant,
             groups=sorted(question.caller.groups),
             feedback=self._settings.feedback,
+            rerank=question.rerank,
         )
         outcome = await search_release(self._retrieval, item)
         words = _words(outcome.language)

@@ -81,10 +81,11 @@ async def search(request: Request) -> Response:
         feedback=backends.serving.feedback,
         diversity=body.diversity,
         neighbours=body.neighbours,
+        rerank=body.rerank,
     )
     async with backends.drain.deadline():
         outcome = await search_release(backends.retrieval, item)
-    return JsonResponse(outcome.model_dump(include={"release", "hits"}))
+    return JsonResponse(outcome.model_dump(include={"release", "hits", "rerank"}))
 
 
 async def list_models(request: Request) -> Response:

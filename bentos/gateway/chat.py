@@ -60,6 +60,8 @@ def read_question(
         max_tokens=min(request.token_limit or _DEFAULT_ANSWER_TOKENS, generator.max_answer_tokens),
         temperature=request.temperature or 0.0,
         sampling=sampling,
+        # Left out, it is as the server is set.
+        rerank=request.rerank is not False,
     )
 
 

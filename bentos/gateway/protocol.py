@@ -80,6 +80,7 @@ class ChatRequest(BaseModel):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    rerank: bool | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -130,6 +131,7 @@ class SearchBody(BaseModel):
     filter: dict[str, Any] | None = None
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     neighbours: Annotated[int, Field(ge=0, le=3)] = 0
+    rerank: bool = True
 
     @property
     def text(self) -> str:

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from forebay.reranking import RerankStatus
 from forebay.store import Caller, Hit, SearchMode
 
 __all__ = ["RetrieverStatus", "SearchItem", "SearchOutcome"]
@@ -30,6 +31,8 @@ class SearchItem(BaseModel):
     """How much the hits are to differ from each other (`forebay.store.diversity`)."""
     neighbours: int = Field(default=0, ge=0, le=3)
     """Chunks before and after each hit whose texts come with it."""
+    rerank: bool = True
+    """Whether a hybrid search's first hits may be ordered anew by the reranker, where there is one."""
 
     @property
     def caller(self) -> Caller:
@@ -46,6 +49,8 @@ class SearchOutcome(BaseModel):
     """Language of the release's stemmer and stop words."""
     hits: list[Hit] = Field(default_factory=list[Hit])
     """Best first."""
+    rerank: RerankStatus = RerankStatus.OFF
+    """What became of the reranking."""
     error: Literal["no_release", "bad_filter", "failed"] | None = None
     """What went wrong with this item."""
     message: str = ""

@@ -1,4 +1,4 @@
-"""Answering a batch of searches: one embedding call, one index call, errors per item."""
+"""Answering a batch of searches: one embedding call, one index call, one reranking call, errors per item."""
 
 import logging
 import os
@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from bentos.retriever.protocol import SearchItem, SearchOutcome
+from bentos.retriever.reranking import Reranking
 from bentos.retriever.switching import Opened, ReleaseFollower
 from forebay.embedding.sentence_transformer import load_embedder
 from forebay.errors import FilterError, ForebayError
@@ -57,12 +58,21 @@ def open_release(manifest: ReleaseManifest, paths: PathSettings, processes: int 
     return opened
 
 
-def answer_batch(follower: ReleaseFollower, items: Sequence[SearchItem]) -> list[SearchOutcome]:
+def answer_batch(
+    follower: ReleaseFollower, items: Sequence[SearchItem], reranking: Reranking | None = None
+) -> list[SearchOutcome]:
     """Answer several searches on one release.
 
     Returns:
         One outcome per item, in order.
     """
+    if reranking is None:
+        return _answered(follower, items)
+    # The release isn't needed any more while its hits are reranked.
+    return reranking.reranked(items, _answered(follower, [reranking.widened(item) for item in items]))
+
+
+def _answered(follower: ReleaseFollower, items: Sequence[SearchItem]) -> list[SearchOutcome]:
     with follower.lease() as opened:
         if opened is None:
             return [SearchOutcome(error="no_release", message=follower.problem) for _ in items]

@@ -26,12 +26,14 @@ class Retriever:
     """Searches the current release; searches that arrive together are embedded together."""
 
     def __init__(self) -> None:
+        from bentos.retriever.reranking import Reranking
         from bentos.retriever.searching import answer_batch, open_release
 
         show_own_logs()
         self._settings, paths = ServingSettings(), PathSettings()
         processes = self._settings.search_processes
         self._answer_batch = answer_batch
+        self._reranking = Reranking(self._settings, paths)
         self._follower = ReleaseFollower(
             ReleaseRegistry(paths.releases), lambda manifest: open_release(manifest, paths, processes)
         )
@@ -45,6 +47,7 @@ class Retriever:
     def close(self) -> None:
         """Close the release."""
         self._follower.stop()
+        self._reranking.close()
 
     async def __is_ready__(self) -> bool:
         """Say whether a release is open."""
@@ -53,7 +56,7 @@ class Retriever:
     @bentoml.api(batchable=True, max_batch_size=_MAX_BATCH, max_latency_ms=_MAX_WAIT_MS)
     def search(self, items: list[SearchItem]) -> Outcomes:
         """Answer searches, one outcome per item in order."""
-        return self._answer_batch(self._follower, items)
+        return self._answer_batch(self._follower, items, self._reranking)
 
     @bentoml.api
     async def status(self) -> RetrieverStatus:
@@ -67,5 +70,5 @@ class Retriever:
             corpus=manifest.corpus,
             chunks=manifest.chunks,
             documents=manifest.documents,
-            detail=self._follower.problem,
+            detail=" ".join(filter(None, [self._follower.problem, self._reranking.problem])),
         )

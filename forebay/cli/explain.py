@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from rich.text import Text
 from forebay.embedding.sentence_transformer import load_embedder
 from forebay.errors import ConfigurationError, FilterError, ReleaseError
 from forebay.releases import ReleaseManifest, ReleaseRegistry
-from forebay.settings import PathSettings
+from forebay.reranking import Reranked, Reranker, RerankStatus, is_reranked
+from forebay.reranking.cross_encoder import load_reranker
+from forebay.settings import PathSettings, ServingSettings
 from forebay.store.access import EVERYTHING
-from forebay.store.contract import SearchMode, SearchRequest
+from forebay.store.contract import Hit, SearchMode, SearchRequest
 from forebay.store.explanation import Candidate, Explanation, Stopwatch
 from forebay.store.filters import And, AnyOf, Equals, Exists, Filter, InRange, Not, Or
 from forebay.store.qdrant_edge import QdrantEdgeStore
@@ -25,9 +28,25 @@ _BOUNDS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
 def explain_question(
-    question: str, paths: PathSettings, release_id: str | None, *, mode: SearchMode, top_k: int, where: dict[str, Any]
+    question: str,
+    paths: PathSettings,
+    release_id: str | None,
+    *,
+    mode: SearchMode,
+    top_k: int,
+    where: dict[str, Any],
+    serving: ServingSettings | None = None,
 ) -> tuple[ReleaseManifest, Explanation, dict[str, float]]:
     """Open a release, the current one if none is named, and search it with access to everything.
+
+    Args:
+        question: In words.
+        paths: Where releases, shards and models lie.
+        release_id: The release; the current one if None.
+        mode: Legs to use.
+        top_k: Hits to give.
+        where: Metadata filter.
+        serving: Names the reranker and its budget; nothing is reranked if None.
 
     Returns:
         The release, what the search did, and the time of what came before it, in ms by step.
@@ -36,7 +55,7 @@ def explain_question(
         ConfigurationError: the question is empty.
         ReleaseError: there is no such release, a shard is missing or damaged, or it lies in a cluster.
         FilterError: the filter names an unknown field or has a value of the wrong type.
-        ModelError: the embedding model isn't there.
+        ModelError: the embedding model or the reranker isn't there.
     """
     if not question.strip():
         raise ConfigurationError('the question is empty; give its words in quotes, like `forebay explain "my words"`.')
@@ -60,10 +79,25 @@ def explain_question(
             watch.stop("load the model")
             (vector,) = embedder.embed_queries([question])
             watch.stop("embed the question")
-        explanation = release.explain(SearchRequest(question, vector, top_k, mode, where, EVERYTHING))
+        reranker = load_reranker(serving, paths) if serving and is_reranked(mode, 0) else None
+        if reranker:
+            watch.stop("load the reranker")
+        read = max(top_k, reranker.candidates) if reranker else top_k
+        explanation = release.explain(SearchRequest(question, vector, read, mode, where, EVERYTHING))
     finally:
         release.close()
+    if serving and reranker:
+        explanation = _reranked(explanation, question, reranker, serving.reranker_budget_ms, top_k)
     return manifest, explanation, watch.steps_ms
+
+
+def _reranked(explanation: Explanation, question: str, reranker: Reranker, budget_ms: float, top_k: int) -> Explanation:
+    """Go the retriever's last step."""
+    watch = Stopwatch()
+    (found,) = reranker.rerank([(question, explanation.hits)], reranker.now() + budget_ms / 1000)
+    watch.stop("rerank")
+    hits = list(found.hits)[:top_k]
+    return replace(explanation, hits=hits, reranked=found, steps_ms={**explanation.steps_ms, **watch.steps_ms})
 
 
 def read_filter(text: str | None) -> dict[str, Any]:
@@ -99,6 +133,8 @@ def print_explanation(
             console.print()
             console.print(_leg_table(name + " leg" + (", after feedback" if number else ""), found, top_k))
     console.print()
+    if explanation.reranked is not None:
+        console.print(Text(_rerank_text(explanation.reranked)), soft_wrap=True)
     console.print(_hit_table(explanation))
     console.print()
     times = Table("step", title="time", title_justify="left", box=None, pad_edge=False)
@@ -128,6 +164,21 @@ def filter_text(where: Filter) -> str:
             return f"not ({filter_text(part)})"
 
 
+def _rerank_text(reranked: Reranked) -> str:
+    match reranked.status:
+        case RerankStatus.DONE:
+            read = sum(hit.rerank_score is not None for hit in reranked.hits)
+            return f"reranked: the first {read} by their rerank score"
+        case RerankStatus.OVER_BUDGET:
+            return (
+                f"not reranked, over budget: it would take about {reranked.needed_s * 1000:,.0f} ms more. The hits "
+                "keep their order; FOREBAY_SERVING_RERANKER_BUDGET_MS gives it more time, "
+                "FOREBAY_SERVING_RERANKER_CANDIDATES less to read."
+            )
+        case _:
+            return "not reranked: the model failed, as the log says. The hits keep their order."
+
+
 def _leg_table(title: str, found: Sequence[Candidate], top_k: int) -> Table:
     table = Table(title=f"{title}: {len(found)} found", title_justify="left", box=None, pad_edge=False)
     for name in ("rank", "score"):
@@ -143,11 +194,15 @@ def _hit_table(explanation: Explanation) -> Table:
     first, last = explanation.rounds[0], explanation.rounds[-1]
     is_fed_back = last is not first
     shown_ranks = "rank in each leg and fused" + (", and fused before feedback" if is_fed_back else "")
+    is_reranked = explanation.reranked is not None and explanation.reranked.status == RerankStatus.DONE
+    shown_ranks += "; by rerank score" if is_reranked else ""
     title = f"hits: {len(explanation.hits)} ({shown_ranks})"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     # Short names, so that titles have room on a narrow screen.
     columns = ["hit", "score", "similarity", *last.legs, "fused"]
-    for name in [*columns, "before"] if is_fed_back else columns:
+    # The column `fused` is also what the rank was before reranking.
+    columns += ["before"] * is_fed_back + ["rerank"] * is_reranked
+    for name in columns:
         table.add_column(name, justify="right")
     for name in ("document", "title"):
         table.add_column(name, overflow="fold")
@@ -161,7 +216,12 @@ def _hit_table(explanation: Explanation) -> Table:
             f"{hit.score:.4f}",
             "-" if hit.similarity is None else f"{hit.similarity:.4f}",
             *("-" if rank is None else str(rank) for rank in shown),
+            *([_rerank_score(hit)] if is_reranked else []),
             Text(hit.doc_id),
             Text(hit.title),
         )
     return table
+
+
+def _rerank_score(hit: Hit) -> str:
+    return "-" if hit.rerank_score is None else f"{hit.rerank_score:.4f}"

@@ -117,16 +117,18 @@ def explain(
     top_k: Annotated[int, typer.Option(min=1, max=1000, help="Hits to show.")] = 5,
     release: Annotated[str | None, typer.Option(help="Release id; the current one if left out.")] = None,
 ) -> None:
-    """Search a release and print what each leg found, how it was joined, and the time of each step."""
+    """Search a release and print what each leg found, how it was joined and reranked, and the time of each step."""
     from rich.console import Console
 
     from forebay.cli.configuration import load_settings
     from forebay.cli.explain import explain_question, print_explanation, read_filter
-    from forebay.settings import PathSettings
+    from forebay.settings import PathSettings, ServingSettings
     from forebay.store.contract import SearchMode
 
-    paths, filters = load_settings(PathSettings), read_filter(where)
-    found = explain_question(question, paths, release, mode=SearchMode(mode), top_k=top_k, where=filters)
+    paths, serving, filters = load_settings(PathSettings), load_settings(ServingSettings), read_filter(where)
+    found = explain_question(
+        question, paths, release, mode=SearchMode(mode), top_k=top_k, where=filters, serving=serving
+    )
     print_explanation(*found, top_k=top_k, console=Console())
 
 

@@ -29,6 +29,15 @@ class ServingSettings(BaseSettings):
     feedback: bool = True
     """Whether a hybrid search orders what it found anew, moved towards its first hits: better hits, for some
     milliseconds (docs/retrieval.md)."""
+    reranker: str = ""
+    """Cross-encoder that orders the first hits of a hybrid search anew: `package:<name>`, a local folder, or a hub
+    name; none where empty. It must be a sequence classifier with one label, in safetensors (docs/retrieval.md)."""
+    reranker_candidates: int = Field(default=20, ge=2, le=200)
+    """Hits of each search that it reads; the later ones stay behind them."""
+    reranker_budget_ms: float = Field(default=150, gt=0)
+    """Time that it has for the searches that arrive together; one that can't be reranked in it keeps its order."""
+    reranker_batch_size: int = Field(default=8, ge=1, le=256)
+    """Passages that it reads at once: the larger, the later it notices that time runs short."""
     search_processes: int = Field(default=1, ge=0, le=256)
     """Processes that search the index's shards, each with the whole release open; 0: the retriever's own process does,
     in which searches wait while another release is being opened."""

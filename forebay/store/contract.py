@@ -137,6 +137,9 @@ class Hit:
     """Texts of the chunks before it, where neighbours were asked for, in the order of the document."""
     after: Sequence[str] = ()
     """Texts of the chunks after it, likewise."""
+    rerank_score: float | None = None
+    """The reranker's score (`forebay.reranking`); none where it didn't read the hit. Hits that have one come first, in
+    its order, whatever their `score`."""
 
 
 class OpenRelease(Protocol):

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from forebay.reranking.contract import Reranked
 from forebay.store.contract import Hit
 from forebay.store.filters import Filter
 from forebay.store.query_rules import QueryRules
@@ -57,6 +58,8 @@ class Explanation:
     """What the search gives, best first."""
     steps_ms: Mapping[str, float]
     """Time of each step, in the order of the steps."""
+    reranked: Reranked | None = None
+    """What the reranker made of the hits of the last round; None where there is none."""
 
 
 class Stopwatch:

@@ -13,9 +13,11 @@ from forebay.doctor import (
     check_processor,
     check_quantized_model,
     check_release,
+    check_reranker,
 )
 from forebay.java import Java
-from forebay.settings import PathSettings
+from forebay.settings import EmbeddingSettings, PathSettings
+from tests.cross_encoder import write_cross_encoder
 
 GIB = 2**30
 
@@ -99,3 +101,25 @@ def test_a_pointer_to_a_release_that_is_gone_is_a_failure(tmp_path: Path) -> Non
     result = check_release(paths)
     assert result.status is Status.FAIL
     assert "0123456789abcdef" in result.finding
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("/nowhere/at/all", "there is no folder"),
+        ("package:unheard-of", "unheard-of"),
+        (EmbeddingSettings().model, "is no cross-encoder"),
+    ],
+)
+def test_a_reranker_that_can_not_be_used_is_a_warning(tmp_path: Path, model: str, said: str) -> None:
+    result = check_reranker(model, PathSettings(data=tmp_path))
+    assert result.status is Status.WARN
+    assert said in result.finding
+    assert "keep their own order" in result.advice
+
+
+def test_a_reranker_that_is_there_or_not_wanted_is_fine(tmp_path: Path) -> None:
+    paths = PathSettings(data=tmp_path)
+    assert check_reranker("", paths).finding == "none set"
+    folder = str(write_cross_encoder(tmp_path / "model"))
+    assert [check_reranker(model, paths).status for model in ("", folder)] == [Status.OK, Status.OK]

@@ -170,6 +170,15 @@ async def test_search_returns_the_release_and_the_hits(client):
     assert (caller.retrieval.items[1].diversity, caller.retrieval.items[1].neighbours) == (0.4, 2)
 
 
+async def test_a_request_can_do_without_reranking_and_a_search_says_what_became_of_it(client):
+    caller = client(SearchOutcome(release="r1", hits=FOUND.hits, rerank="over_budget"), say("The forebay holds water."))
+    assert (await post(caller, {"query": "gate"}, "/v1/search")).json()["rerank"] == "over_budget"
+    await post(caller, {"query": "gate", "rerank": False}, "/v1/search")
+    for change in ({}, {"rerank": None}, {"rerank": True}, {"rerank": False}):
+        await post(caller, {**ASK, **change})
+    assert [item.rerank for item in caller.retrieval.items] == [True, False, True, True, True, False]
+
+
 async def test_a_bad_filter_is_a_400_with_the_reason(client):
     outcome = SearchOutcome(release="r1", error="bad_filter", message="the filter names an unknown field 'x'.")
     response = await post(client(outcome), {"query": "gate", "filter": {"x": 1}}, "/v1/search")

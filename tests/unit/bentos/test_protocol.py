@@ -59,6 +59,8 @@ def chat(**fields):
         (chat(response_format={"type": "json_object"}), 400, None),
         (chat(logprobs=True), 400, None),
         (chat(stop=["x"]), 400, None),
+        (chat(rerank="no"), 400, "rerank"),
+        (chat(rerank=0), 400, "rerank"),
     ],
 )
 async def test_a_bad_chat_request_is_refused_with_a_sentence(client, body, status, param):
@@ -130,6 +132,8 @@ async def test_unknown_fields_are_ignored(client):
         ({"query": "x", "diversity": -0.1}, "diversity"),
         ({"query": "x", "diversity": "0.5"}, "diversity"),
         ({"query": "x", "diversity": True}, "diversity"),
+        ({"query": "x", "rerank": "no"}, "rerank"),
+        ({"query": "x", "rerank": None}, "rerank"),
     ],
 )
 async def test_a_bad_search_is_refused_with_a_sentence(client, body, param):

@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
+from sentence_transformers import CrossEncoder
 from typer.testing import CliRunner
 
 from forebay.cli.explain import filter_text, print_explanation
@@ -13,6 +14,7 @@ from forebay.store.contract import SearchRequest
 from forebay.store.filters import parse_filter
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.testing import HashEmbedder
+from tests.cross_encoder import write_cross_encoder
 from tests.releases import build_release
 
 _DOCUMENTS = [
@@ -132,3 +134,42 @@ def test_a_filter_is_written_as_a_person_would():
         "(source in ['a', 'b']) or (not (metadata.year > 1 and metadata.year <= 2)) or (metadata.a exists)"
     )
     assert filter_text(parse_filter({"source": "a", "language": "en"})) == "(source = 'a') and (language = 'en')"
+
+
+@pytest.fixture
+def reranker(tmp_path, monkeypatch):
+    """A reranker that is set, with all the time that it wants; its own scores are the expected ones."""
+    monkeypatch.setattr("forebay.cli.explain.load_embedder", lambda *_: HashEmbedder())
+    folder = str(write_cross_encoder(tmp_path / "cross-encoder"))
+    monkeypatch.setenv("FOREBAY_SERVING_RERANKER", folder)
+    monkeypatch.setenv("FOREBAY_SERVING_RERANKER_BUDGET_MS", "60000")
+    return CrossEncoder(folder, local_files_only=True)
+
+
+def test_the_reranker_shows_scores_and_the_ranks_before(current, reranker):
+    question = "lift of a pump"
+    result = _explain(question, "--top-k", "2")
+    assert result.exit_code == 0, result.output
+    assert "reranked: the first 3 by their rerank score" in result.stdout
+    titles = {doc_id: f"{title}\n{text}" for doc_id, title, text, _ in _DOCUMENTS}
+    scores = dict(zip(titles, reranker.predict([[question, text] for text in titles.values()]), strict=True))
+    hits = _rows(result.stdout, "hits: 2")
+    # hit, score, similarity, rank by vector, by words, fused, before feedback, rerank score, document
+    assert [row[8] for row in hits] == sorted(scores, key=lambda doc_id: -scores[doc_id])[:2]
+    assert [float(row[7]) for row in hits] == pytest.approx(sorted(scores.values())[:0:-1], abs=1e-4)
+    assert [row[5] for row in hits] != ["1", "2"]
+    steps = [" ".join(row[:-1]) for row in _rows(result.stdout, "time")]
+    assert steps[3:] == ["load the reranker", "plan", "legs", "feedback", "hits", "rerank"]
+
+
+def test_over_budget_is_said_and_the_order_is_the_searchs(current, reranker, monkeypatch):
+    monkeypatch.setenv("FOREBAY_SERVING_RERANKER_BUDGET_MS", "0.001")
+    shown = _explain("lift of a pump", "--top-k", "2").stdout
+    assert "not reranked, over budget" in shown
+    assert "FOREBAY_SERVING_RERANKER_BUDGET_MS" in shown
+    assert [row[5] for row in _rows(shown, "hits: 2")] == ["1", "2"]
+
+
+def test_a_leg_alone_is_not_reranked(current, reranker):
+    shown = _explain("lift of a pump", "--mode", "bm25").stdout
+    assert "rerank" not in shown

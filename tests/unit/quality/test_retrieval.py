@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score
 
+from forebay.errors import ModelError
 from forebay.golden import GoldenQuestions
+from forebay.reranking import Reranker
 from forebay.store.contract import SearchMode, SearchRequest
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.testing import HashEmbedder
@@ -72,3 +74,32 @@ def test_a_document_ranks_by_its_best_passage(release):
             self.doc_id = doc_id
 
     assert rank_documents([_Hit("b"), _Hit("a"), _Hit("b")]) == ["b", "a"]
+
+
+class _JudgeScorer:
+    """Scores a passage by its document's grade for q1; the documents' numbers are in the texts."""
+
+    def __init__(self, worst=0.0):
+        self._worst = worst
+
+    def encode(self, pairs):
+        return [{"input_ids": text.split()} for _, text in pairs]
+
+    def score(self, batch):
+        grades = [_QRELS["q1"].get(f"d{pair['input_ids'][-1]}", self._worst) for pair in batch]
+        return np.array(grades, np.float32)
+
+
+def test_a_reranker_is_measured_by_its_order_however_long_it_takes(release):
+    golden = GoldenQuestions({"q1": "wing lift"}, {"q1": _QRELS["q1"]})
+    plain = evaluate(release, HashEmbedder(), golden)
+    reranked = evaluate(release, HashEmbedder(), golden, reranker=Reranker(_JudgeScorer(), candidates=24, batch_size=4))
+    assert plain.ndcg10 < 0.99
+    assert (reranked.ndcg10, reranked.mrr10, reranked.recall100) == (1.0, 1.0, plain.recall100)
+
+
+def test_a_reranker_that_fails_has_no_figures(release):
+    golden = GoldenQuestions({"q1": "wing lift"}, {"q1": _QRELS["q1"]})
+    broken = Reranker(_JudgeScorer(worst=float("nan")), candidates=24, batch_size=4)
+    with pytest.raises(ModelError, match="the reranker failed"):
+        evaluate(release, HashEmbedder(), golden, reranker=broken)
