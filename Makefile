@@ -8,7 +8,7 @@ CORPUS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo serve dagster test test-weaviate check bench-quality bench-retrieval bench-push bench-embed bench-vectors bench-embed-scaling bench-ingest bench-incremental bench-kills bench-weaviate-kills bench-kafka sizing quantize clean
+.PHONY: help setup lock demo serve dagster test test-weaviate check bench-quality bench-retrieval bench-rerank bench-push bench-embed bench-vectors bench-embed-scaling bench-ingest bench-incremental bench-kills bench-weaviate-kills bench-kafka sizing quantize clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -48,6 +48,9 @@ bench-quality: setup ## nDCG@10 and recall@100 on the sample corpus
 
 bench-retrieval: setup ## Latency and throughput of retrieval (SIZE=1000000: of the index alone, with that many chunks)
 	@$(BIN)/python $(if $(SIZE),benchmarks/retrieval_scale.py --size $(SIZE),benchmarks/retrieval_latency.py)
+
+bench-rerank: setup ## Milliseconds that a cross-encoder takes for a question's candidates
+	@$(BIN)/python benchmarks/reranking.py
 
 bench-push: setup ## Bytes of a second release push after 1% of changes
 	@$(BIN)/python benchmarks/push.py
