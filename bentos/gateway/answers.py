@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, partial
 from typing import Any
 
 from bentos.gateway.errors import ApiError
@@ -15,7 +15,8 @@ from bentos.gateway.words import ContentWords
 from bentos.generator.protocol import GenerationEvent, GenerationRequest
 from bentos.retriever.protocol import SearchItem, SearchOutcome
 from forebay.errors import ServiceError
-from forebay.settings import IndexSettings, ServingSettings
+from forebay.languages import stemmer_of
+from forebay.settings import ServingSettings
 from forebay.store import Caller
 
 __all__ = ["Answer", "Answerer", "Question", "search_release"]
@@ -90,11 +91,10 @@ class Answerer:
             rerank=question.rerank,
         )
         outcome = await search_release(self._retrieval, item)
-        words = _words(outcome.language)
         passages = relevant_passages(
             outcome.hits,
             question.text,
-            words,
+            partial(_words_of, outcome),
             min_similarity=self._settings.min_relevance,
             limit=self._settings.passages,
         )
@@ -103,12 +103,11 @@ class Answerer:
             yield REFUSAL
             yield result
             return
-        terms = words.read(question.text)
-        checker = AnswerChecker(passages, terms, words, min_support=self._settings.min_support)
-        async for text in self._generate(question, passages, terms, checker, result):
+        checker = AnswerChecker(passages, question.text, min_support=self._settings.min_support)
+        async for text in self._generate(question, passages, checker, result):
             yield text
         if checker.is_empty:
-            text, citations = quote_passages(passages, terms)
+            text, citations = quote_passages(passages, question.text)
             result.grounding = Grounding.EXTRACTIVE
             yield text
         else:
@@ -121,12 +120,11 @@ class Answerer:
         self,
         question: Question,
         passages: Sequence[Passage],
-        terms: Sequence[int],
         checker: AnswerChecker,
         result: Answer,
     ) -> AsyncGenerator[str, None]:
         request = GenerationRequest(
-            messages=build_messages(passages, question.text, terms, max_chars=_PROMPT_CHARS),
+            messages=build_messages(passages, question.text, max_chars=_PROMPT_CHARS),
             max_tokens=question.max_tokens,
             temperature=question.temperature,
             **question.sampling,
@@ -184,9 +182,15 @@ def _raise_or_quote(event: GenerationEvent, checker: AnswerChecker) -> None:
     raise ApiError.unavailable("The generator failed while it was answering; try again.", code="generator_failed")
 
 
-@lru_cache(maxsize=8)
-def _words(language: str) -> ContentWords:
-    return ContentWords(IndexSettings(bm25_language=language))
+def _words_of(outcome: SearchOutcome, language: str) -> ContentWords:
+    """Give the content words of a document's language as the release's stemmers read them."""
+    return _words(stemmer_of(language, outcome.language, outcome.fallback_language))
+
+
+# One for each language that there is.
+@cache
+def _words(stemmer: str) -> ContentWords:
+    return ContentWords(stemmer)
 
 
 def _citation(citation: Citation, passages: Sequence[Passage]) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from enum import StrEnum
 
 from bentos.gateway.passages import Passage, best_sentences
 from bentos.gateway.sentences import SentenceStream
-from bentos.gateway.support import find_support
-from bentos.gateway.words import ContentWords
+from bentos.gateway.support import Support, find_support
 
 __all__ = ["REFUSAL", "AnswerChecker", "Citation", "Grounding", "cite", "quote_passages"]
 
@@ -63,14 +62,14 @@ class AnswerChecker:
     def __init__(
         self,
         passages: Sequence[Passage],
-        question_terms: Sequence[int],
-        words: ContentWords,
+        question: str,
         *,
         min_support: float,
     ) -> None:
         self._passages = passages
-        self._question = set(question_terms)
-        self._words = words
+        self._question = question
+        # Enough to compare the answer's sentences with each other, whatever their language.
+        self._words = passages[0].words
         self._min_support = min_support
         self._stream = SentenceStream()
         self._pending_chars = 0
@@ -132,14 +131,15 @@ class AnswerChecker:
         if self._is_repeat(set(terms)):
             self._repeats += 1
             return []
-        is_fragment = _BREAKS_OFF.search(sentence) or (self._dropped_in_row > 0 and _POINTS_BACK.match(sentence))
-        support = find_support(sentence, self._passages, self._words)
-        if is_fragment or self._is_echo(terms) or support is None or support.share < self._min_support:
+        support = find_support(sentence, self._passages)
+        if support is None or support.share < self._min_support or self._is_idle(sentence, support):
             self._dropped_in_row += 1
             return []
         self._seen.append(set(terms))
         self._dropped_in_row = 0
-        if self._question and not self._question & set(terms):
+        words = self._passages[support.position].words
+        asked = set(words.read(self._question))
+        if asked and not asked & set(words.read(sentence)):
             # Kept back: shown only if the whole answer shares nothing with the question's words.
             self._held.append((sentence, support.position))
             return []
@@ -148,8 +148,14 @@ class AnswerChecker:
     def _is_repeat(self, terms: set[int]) -> bool:
         return any(len(terms & earlier) >= _REPEAT_SHARE * len(terms) for earlier in self._seen)
 
-    def _is_echo(self, terms: Sequence[int]) -> bool:
-        return sum(term in self._question for term in terms) >= _ECHO_SHARE * len(terms)
+    def _is_idle(self, sentence: str, support: Support) -> bool:
+        """Say whether a sentence is a fragment, or repeats the question, in the language of its passage."""
+        words = self._passages[support.position].words
+        is_loose = self._dropped_in_row > 0 and _POINTS_BACK.match(sentence)
+        if words.is_english and (is_loose or _BREAKS_OFF.search(sentence)):
+            return True
+        terms, asked = words.read(sentence), set(words.read(self._question))
+        return sum(term in asked for term in terms) >= _ECHO_SHARE * len(terms)
 
     def _show(self, sentence: str, position: int) -> str:
         number = self._numbers.setdefault(position, len(self._numbers) + 1)
@@ -171,14 +177,14 @@ def cite(sentence: str, number: int) -> str:
     return f"{body.rstrip()} [{number}]{end}"
 
 
-def quote_passages(passages: Sequence[Passage], question_terms: Sequence[int]) -> tuple[str, list[Citation]]:
+def quote_passages(passages: Sequence[Passage], question: str) -> tuple[str, list[Citation]]:
     """Answer with the passages' own sentences that match the question best.
 
     Returns:
         The quotations, each with its marker, and the passages they come from. A passage is always quoted,
         with its first sentence where none shares a word with the question.
     """
-    ranked = best_sentences(passages, question_terms) or [(1.0, 0, 0)]
+    ranked = best_sentences(passages, question) or [(1.0, 0, 0)]
     least = _QUOTE_SHARE * ranked[0][0]
     chosen = sorted((p, s) for score, p, s in ranked[:_MAX_QUOTES] if score >= least)
     numbers: dict[int, int] = {}

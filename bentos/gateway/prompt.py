@@ -12,9 +12,7 @@ _INSTRUCTION = (
 )
 
 
-def build_messages(
-    passages: Sequence[Passage], question: str, question_terms: Sequence[int], *, max_chars: int
-) -> list[dict[str, str]]:
+def build_messages(passages: Sequence[Passage], question: str, *, max_chars: int) -> list[dict[str, str]]:
     """Build the chat messages.
 
     A small model reads a short text better than a long one, and on a CPU reading is most of the time that an
@@ -24,10 +22,9 @@ def build_messages(
     Args:
         passages: Best first; numbered from 1 in this order.
         question: The user's question.
-        question_terms: Its content words.
         max_chars: Budget of all passages' texts together.
     """
-    numbered = [f"[{n}] {text}" for n, text in enumerate(_focus(passages, question_terms, max_chars), start=1) if text]
+    numbered = [f"[{n}] {text}" for n, text in enumerate(_focus(passages, question, max_chars), start=1) if text]
     texts = "\n\n".join(numbered)
     return [
         {"role": "system", "content": _INSTRUCTION},
@@ -35,9 +32,9 @@ def build_messages(
     ]
 
 
-def _focus(passages: Sequence[Passage], question_terms: Sequence[int], max_chars: int) -> list[str]:
+def _focus(passages: Sequence[Passage], question: str, max_chars: int) -> list[str]:
     chosen: list[set[int]] = [set() for _ in passages]
-    ranked = best_sentences(passages, question_terms)
+    ranked = best_sentences(passages, question)
     order = [(p, s) for _, p, s in ranked] + [(p, s + 1) for _, p, s in ranked]
     order += [(p, 0) for p in range(len(passages))]
     used = 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from bentos.gateway.passages import Passage
-from bentos.gateway.words import ContentWords, longest_common_subsequence
+from bentos.gateway.words import longest_common_subsequence
 
 __all__ = ["Support", "find_support"]
 
@@ -20,7 +20,7 @@ class Support:
     """Between 0 and 1; see `find_support`."""
 
 
-def find_support(sentence: str, passages: Sequence[Passage], words: ContentWords) -> Support | None:
+def find_support(sentence: str, passages: Sequence[Passage]) -> Support | None:
     """Find the passage that supports a sentence best.
 
     The sentence is compared with every sentence of a passage, with every two that follow each other, and with
@@ -29,18 +29,16 @@ def find_support(sentence: str, passages: Sequence[Passage], words: ContentWords
     right words together wrongly is still wrong.
 
     A place that lacks one of the sentence's numbers doesn't support it at all, and neither does one that is
-    negated where the sentence isn't, or the other way round.
+    negated where the sentence isn't, or the other way round. Words are compared in the language of the passage.
 
     Returns:
         None where no passage supports the sentence, or the sentence has no content words.
     """
-    terms = words.read(sentence)
-    if not terms:
-        return None
-    numbers, is_negated = words.numbers(sentence), words.is_negated(sentence)
     best: Support | None = None
     for position, passage in enumerate(passages):
-        for text, place in _places(passage, words):
+        words = passage.words
+        terms, numbers, is_negated = words.read(sentence), words.numbers(sentence), words.is_negated(sentence)
+        for text, place in _places(passage):
             share = _share(terms, place)
             if best is not None and share <= best.share:
                 continue
@@ -49,12 +47,12 @@ def find_support(sentence: str, passages: Sequence[Passage], words: ContentWords
     return best
 
 
-def _places(passage: Passage, words: ContentWords) -> list[tuple[str, Sequence[int]]]:
+def _places(passage: Passage) -> list[tuple[str, Sequence[int]]]:
     sentences = passage.sentences
     places: list[tuple[str, Sequence[int]]] = [(s.text, s.terms) for s in sentences]
     places += [(f"{a.text} {b.text}", a.terms + b.terms) for a, b in pairwise(sentences)]
     if passage.hit.title:
-        places.append((passage.hit.title, words.read(passage.hit.title)))
+        places.append((passage.hit.title, passage.words.read(passage.hit.title)))
     return places
 
 

@@ -46,7 +46,9 @@ class SearchOutcome(BaseModel):
     release: str = ""
     """Release that was searched; empty where there was none."""
     language: str = "english"
-    """Language of the release's stemmer and stop words."""
+    """Language of the release's stemmer and stop words; `document`: each hit's own."""
+    fallback_language: str = "english"
+    """With `document`, that of hits whose language isn't known."""
     hits: list[Hit] = Field(default_factory=list[Hit])
     """Best first."""
     rerank: RerankStatus = RerankStatus.OFF

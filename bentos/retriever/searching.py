@@ -77,7 +77,11 @@ def _answered(follower: ReleaseFollower, items: Sequence[SearchItem]) -> list[Se
         if opened is None:
             return [SearchOutcome(error="no_release", message=follower.problem) for _ in items]
         manifest = opened.release.manifest
-        base = SearchOutcome(release=manifest.release_id, language=manifest.index.bm25_language)
+        base = SearchOutcome(
+            release=manifest.release_id,
+            language=manifest.index.bm25_language,
+            fallback_language=manifest.index.bm25_fallback_language,
+        )
         errors = {position: message for position, item in enumerate(items) if (message := _filter_error(item))}
         good = [position for position in range(len(items)) if position not in errors]
         found = dict(zip(good, _search_safely(opened, [items[position] for position in good], base), strict=True))

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from forebay.languages import BY_DOCUMENT, STEMMERS, is_stemmer
 from forebay.settings.names import Names
 
 __all__ = ["EmbeddingSettings", "IndexSettings", "WeaviateSettings", "WrittenIndexSettings"]
@@ -54,8 +55,10 @@ class IndexSettings(BaseSettings):
     """Length normalisation (Robertson & Zaragoza 2009, b)."""
     bm25_average_terms: float = Field(default=100.0, gt=0)
     """Expected terms of a chunk, stop words left out; a constant, so that shards stay comparable."""
-    bm25_language: str = "english"
-    """Language of stemmer and stop words."""
+    bm25_language: str = BY_DOCUMENT
+    """Language of stemmer and stop words, as `german`; `document`: every document's own (docs/retrieval.md)."""
+    bm25_fallback_language: str = "english"
+    """With `document`, language of documents that have too few words to tell."""
     store: Literal["embedded", "weaviate"] = "embedded"
     """Where releases lie: in files that every retriever opens, or in a Weaviate cluster (docs/weaviate.md)."""
 
@@ -63,7 +66,23 @@ class IndexSettings(BaseSettings):
     def identity(self) -> str:
         """Name everything that decides about a shard; a setting that does nothing is left out, so that ids last."""
         idle = {"reduction", "dimensions"} if self.reduction == "none" else set[str]()
-        return self.model_dump_json(exclude=idle | ({"store"} if self.store == "embedded" else set()))
+        written = self
+        if self.store == "embedded":
+            idle |= {"store"}
+        elif self.bm25_language == BY_DOCUMENT:
+            # Weaviate has a tokenizer of its own; the name is the one that its releases have had before.
+            written = self.model_copy(update={"bm25_language": "english"})
+        if written.bm25_language != BY_DOCUMENT:
+            idle |= {"bm25_fallback_language"}
+        return written.model_dump_json(exclude=idle)
+
+    @field_validator("bm25_language", "bm25_fallback_language")
+    @classmethod
+    def _is_known(cls, value: str, info: ValidationInfo) -> str:
+        if not is_stemmer(value) and (value, info.field_name) != (BY_DOCUMENT, "bm25_language"):
+            known = ", ".join(sorted(STEMMERS.values()))
+            raise ValueError(f"there is no stemmer for {value!r}; use one of {known}, or for bm25_language `document`.")
+        return value
 
     @model_validator(mode="after")
     def _has_dimensions(self) -> "IndexSettings":

@@ -9,21 +9,32 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from qdrant_edge import Bm25, Bm25Config, SparseVector
+from qdrant_edge import Bm25, Bm25Config, DisabledStemmer, SparseVector, StopwordsSet
 
+from forebay.languages import UNSTEMMED
 from forebay.settings import IndexSettings
 
 __all__ = ["DocumentFrequencies", "bm25_model"]
 
 
-def bm25_model(settings: IndexSettings) -> Bm25:
-    """Build the tokenizer and term-weight model that documents and queries share."""
+def bm25_model(settings: IndexSettings, stemmer: str, *, keeps_stop_words: bool = False) -> Bm25:
+    """Build the tokenizer and term-weight model that documents and queries share.
+
+    Args:
+        settings: Constants of the weights.
+        stemmer: As `forebay.languages.stemmer_of` names it.
+        keeps_stop_words: Whether the language's stop words are terms, too.
+    """
+    is_unstemmed = stemmer == UNSTEMMED
     return Bm25(
         Bm25Config(
             k=settings.bm25_k,
             b=settings.bm25_b,
             avg_len=settings.bm25_average_terms,
-            language=settings.bm25_language,
+            # Without one it is English.
+            language="english" if is_unstemmed else stemmer,
+            stemmer=DisabledStemmer() if is_unstemmed else None,
+            stopwords=StopwordsSet() if is_unstemmed or keeps_stop_words else None,
         )
     )
 
@@ -74,18 +85,27 @@ class DocumentFrequencies:
         with np.load(path, allow_pickle=False) as archive:
             return cls(int(archive["n_chunks"]), archive["terms"], archive["counts"])
 
+    def chunks_with(self, terms: NDArray[np.uint32]) -> NDArray[np.int64]:
+        """Give how many chunks contain each of some terms, (n,) in their order."""
+        if not len(self.terms) or not len(terms):
+            return np.zeros(len(terms), np.int64)
+        positions = np.minimum(np.searchsorted(self.terms, terms), len(self.terms) - 1)
+        return np.where(self.terms[positions] == terms, self.counts[positions], 0)
+
+    def rarity(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Give the inverse document frequency of what so many chunks contain.
+
+        ln(1 + (N - n + 0.5) / (n + 0.5)); Source: Robertson & Zaragoza 2009, in the non-negative form of Lucene.
+        """
+        return np.log1p((self.n_chunks - counts + 0.5) / (counts + 0.5))
+
     def weigh(self, query: SparseVector) -> SparseVector:
         """Multiply a query's terms by their inverse document frequency.
 
-        ln(1 + (N - n + 0.5) / (n + 0.5)); Source: Robertson & Zaragoza 2009, in the non-negative form of Lucene.
         Terms that no chunk contains are left out.
         """
         wanted = np.asarray(query.indices, dtype=np.uint32)
-        if not len(self.terms) or not len(wanted):
-            return SparseVector([], [])
-        positions = np.minimum(np.searchsorted(self.terms, wanted), len(self.terms) - 1)
-        known = self.terms[positions] == wanted
-        counts = self.counts[positions[known]]
-        idf = np.log1p((self.n_chunks - counts + 0.5) / (counts + 0.5))
-        values = np.asarray(query.values, dtype=np.float64)[known] * idf
+        counts = self.chunks_with(wanted)
+        known = counts > 0
+        values = np.asarray(query.values, dtype=np.float64)[known] * self.rarity(counts[known])
         return SparseVector(wanted[known].tolist(), values.tolist())

@@ -11,7 +11,6 @@ import pyarrow as pa
 from qdrant_edge import (
     BinaryQuantizationConfig,
     BinaryQuantizationQueryEncoding,
-    Bm25,
     CompressionRatio,
     Distance,
     EdgeConfig,
@@ -32,7 +31,8 @@ from forebay.chunks import embedded_text
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import IndexBuildError
 from forebay.settings import IndexSettings
-from forebay.store.bm25 import DocumentFrequencies, bm25_model
+from forebay.store.bm25 import DocumentFrequencies
+from forebay.store.bm25_terms import ChunkTerms
 from forebay.store.contract import ShardBase
 from forebay.store.filters import METADATA
 from forebay.store.qdrant_filters import KEYWORD_FIELDS, qdrant_key
@@ -106,10 +106,10 @@ def fill_shard(
     try:
         if base is not None:
             parts.append(_without(shard, DocumentFrequencies.load(folder / FREQUENCIES), base.removed))
-        bm25, numbers = bm25_model(settings), Counter[str]()
+        reader, numbers = ChunkTerms(settings), Counter[str]()
         for batch in batches:
             for start in range(0, batch.num_rows, _UPSERT_ROWS):
-                points, sparse = _points(_rows(batch.slice(start, _UPSERT_ROWS), spec.dim, reduction), bm25)
+                points, sparse = _points(_rows(batch.slice(start, _UPSERT_ROWS), spec.dim, reduction), reader)
                 shard.update(UpdateOperation.upsert_points(points))
                 parts.append(DocumentFrequencies.count(sparse))
                 numbers.update(name for point in points for name in _numeric_fields(point))
@@ -185,11 +185,13 @@ def _rows(batch: pa.RecordBatch, dim: int, reduction: Reduction | None) -> Itera
     return zip(rows, vectors.tolist(), strict=True)
 
 
-def _points(rows: Iterable[tuple[dict[str, Any], list[float]]], bm25: Bm25) -> tuple[list[Point], list[SparseVector]]:
+def _points(
+    rows: Iterable[tuple[dict[str, Any], list[float]]], reader: ChunkTerms
+) -> tuple[list[Point], list[SparseVector]]:
     points: list[Point] = []
     sparse: list[SparseVector] = []
     for row, vector in rows:
-        terms = bm25.embed_document(embedded_text(row["title"], row["heading_path"], row["text"]))
+        terms = reader.read(embedded_text(row["title"], row["heading_path"], row["text"]), row["language"])
         payload = {name: row[name] for name in _PAYLOAD}
         payload |= {name: json.loads(row[name]) for name in ("metadata", "locations")}
         payload[METADATA_TERMS] = metadata_terms(payload["metadata"])

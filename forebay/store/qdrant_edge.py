@@ -26,7 +26,8 @@ from forebay.releases import ReleaseManifest
 from forebay.settings import IndexSettings
 from forebay.store.access import EVERYTHING, RESTRICTED, effective_filter
 from forebay.store.ann_recall import ann_recall
-from forebay.store.bm25 import DocumentFrequencies, bm25_model
+from forebay.store.bm25 import DocumentFrequencies
+from forebay.store.bm25_terms import QuestionTerms
 from forebay.store.contract import Hit, SearchMode, SearchRequest, ShardBase, ShardRef
 from forebay.store.diversity import diversify
 from forebay.store.explanation import Candidate, Explanation, Round, Stopwatch
@@ -34,7 +35,7 @@ from forebay.store.filters import Filter, parse_filter
 from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard
 from forebay.store.qdrant_feedback import feedback_legs
 from forebay.store.qdrant_filters import needs_terms, to_qdrant_filter
-from forebay.store.qdrant_hits import hit_of, records_of
+from forebay.store.qdrant_hits import chunks_by_language, hit_of, records_of
 from forebay.store.qdrant_legs import Legs, Ranking, Scored, cut_short, rank, share_of
 from forebay.store.qdrant_neighbours import with_neighbours
 from forebay.store.query_rules import NO_RULES, QueryRules, holding_phrases, read_rules
@@ -133,7 +134,7 @@ class QdrantEdgeRelease:
             self.close()
             raise ReleaseError(f"release {manifest.release_id} can't be opened: {exc}") from exc
         self._frequencies = DocumentFrequencies.merge(parts)
-        self._bm25 = bm25_model(manifest.index)
+        self._question_terms = QuestionTerms(manifest.index, self._frequencies, chunks_by_language(self._shards))
 
     @property
     def manifest(self) -> ReleaseManifest:
@@ -205,7 +206,7 @@ class QdrantEdgeRelease:
         if request.mode != SearchMode.BM25:
             vector = request.vector if self._reduction is None else self._reduction(request.vector[None])[0]
         if request.mode != SearchMode.DENSE:
-            terms = self._frequencies.weigh(self._bm25.embed_query(request.text))
+            terms = self._question_terms.read(request.text)
         # They are about words, which the dense leg alone doesn't look at.
         rules = NO_RULES if request.mode == SearchMode.DENSE else read_rules(request.text)
         limit = max(request.top_k, _PHRASE_CANDIDATES if rules.phrases else _MIN_CANDIDATES)

@@ -1,15 +1,28 @@
 """Reading the points of a release's shards, and hits from their payloads."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
-from qdrant_edge import EdgeShard, Record
+from qdrant_edge import EdgeShard, FacetRequest, Record
 
 from forebay.store.contract import Hit
 
-__all__ = ["hit_of", "records_of"]
+__all__ = ["chunks_by_language", "hit_of", "records_of"]
+
+# More than there are languages to detect.
+_MAX_LANGUAGES = 1000
+
+
+def chunks_by_language(shards: Sequence[EdgeShard]) -> Counter[str]:
+    """Count the chunks by the language of their documents."""
+    request = FacetRequest("language", limit=_MAX_LANGUAGES, exact=True)
+    counts = Counter[str]()
+    for shard in shards:
+        counts.update({str(hit.value): hit.count for hit in shard.facet(request).hits})
+    return counts
 
 
 def records_of(

@@ -27,7 +27,7 @@ SPEC = EmbeddingSpec(model="test", revision="r1", dim=8, max_tokens=64, precisio
 
 @pytest.fixture(scope="session")
 def words() -> ContentWords:
-    return ContentWords(IndexSettings())
+    return ContentWords()
 
 
 def make_hit(text: str, *, doc_id: str = "d1", similarity: float | None = 0.8, title: str = "") -> Hit:

@@ -18,9 +18,9 @@ QUESTION = "how does a slipstream affect the lift of a wing"
 
 
 @pytest.fixture
-def check(passages, words):
+def check(passages):
     def run(text, *, question=QUESTION, was_cut=False, min_support=0.6):
-        checker = AnswerChecker(passages(SLIPSTREAM, HEAT), words.read(question), words, min_support=min_support)
+        checker = AnswerChecker(passages(SLIPSTREAM, HEAT), question, min_support=min_support)
         shown = []
         for character in text:
             if checker.is_done:
@@ -61,8 +61,8 @@ def test_an_unsupported_sentence_is_dropped(check):
 
 def test_the_right_words_in_a_wrong_order_are_less_support_than_in_the_right_one(passages, words):
     held = passages("the pump drives the turbine and the turbine drives the generator through a long shaft .")
-    right = find_support("The pump drives the turbine.", held, words)
-    wrong = find_support("The generator turbine drives the pump shaft.", held, words)
+    right = find_support("The pump drives the turbine.", held)
+    wrong = find_support("The generator turbine drives the pump shaft.", held)
     assert right is not None
     assert wrong is not None
     assert right.share == 1.0
@@ -89,7 +89,7 @@ def test_a_repeated_sentence_ends_the_answer(check, passages, words):
     sentence = "A substantial part of the lift increment was due to a boundary-layer-control effect. "
     shown, _ = check(sentence * 5)
     assert shown.count("substantial") == 1
-    checker = AnswerChecker(passages(SLIPSTREAM), words.read(QUESTION), words, min_support=0.6)
+    checker = AnswerChecker(passages(SLIPSTREAM), QUESTION, min_support=0.6)
     checker.feed(sentence)
     checker.feed(sentence + "x")
     assert checker.is_done
@@ -121,8 +121,8 @@ def test_a_last_sentence_that_was_cut_is_dropped(check):
     assert check(text, was_cut=False)[0] == f"{text} [1]."
 
 
-def test_text_without_words_ends_the_generation(passages, words):
-    checker = AnswerChecker(passages(SLIPSTREAM), words.read(QUESTION), words, min_support=0.6)
+def test_text_without_words_ends_the_generation(passages):
+    checker = AnswerChecker(passages(SLIPSTREAM), QUESTION, min_support=0.6)
     for number in range(1, 60):
         for piece in ("[", str(number), "]", "\n"):
             checker.feed(piece)
@@ -130,23 +130,23 @@ def test_text_without_words_ends_the_generation(passages, words):
     assert checker.finish(was_cut=True) == []
 
 
-def test_three_bad_sentences_in_a_row_end_the_generation(passages, words):
-    checker = AnswerChecker(passages(SLIPSTREAM), words.read(QUESTION), words, min_support=0.6)
+def test_three_bad_sentences_in_a_row_end_the_generation(passages):
+    checker = AnswerChecker(passages(SLIPSTREAM), QUESTION, min_support=0.6)
     checker.feed("Paris is in northern France. Rome is in central Italy. Madrid is in central Spain. x")
     assert checker.is_done
     assert checker.is_empty
 
 
-def test_quoting_takes_the_passages_own_words(passages, words):
+def test_quoting_takes_the_passages_own_words(passages):
     held = passages(HEAT, SLIPSTREAM)
-    text, citations = quote_passages(held, words.read(QUESTION))
+    text, citations = quote_passages(held, QUESTION)
     quoted = SLIPSTREAM.split(" . ")[1]
     assert f'"{quoted}" [' in text
     assert Citation(1, 1) in citations
 
 
-def test_quoting_always_quotes_something(passages, words):
-    text, citations = quote_passages(passages(HEAT), words.read("zebra"))
+def test_quoting_always_quotes_something(passages):
+    text, citations = quote_passages(passages(HEAT), "zebra")
     assert text == '"a method of predicting laminar heat-transfer rates to blunt bodies is developed" [1].'
     assert citations == [Citation(1, 0)]
 
@@ -172,33 +172,31 @@ def test_the_marker_stands_before_the_stop():
 
 def test_nothing_relevant_gives_no_passages(words):
     hits = [make_hit(SLIPSTREAM, similarity=0.2), make_hit(HEAT, similarity=None)]
-    assert relevant_passages(hits, "how do i bake bread", words, min_similarity=0.35, limit=3) == []
+    assert relevant_passages(hits, "how do i bake bread", lambda _: words, min_similarity=0.35, limit=3) == []
 
 
 def test_a_passage_with_all_words_of_the_question_is_relevant_whatever_its_vector_says(words):
     hits = [make_hit("error E4711 means that the forebay gate is stuck .", similarity=None)]
-    found = relevant_passages(hits, "what does error E4711 mean", words, min_similarity=0.35, limit=3)
+    found = relevant_passages(hits, "what does error E4711 mean", lambda _: words, min_similarity=0.35, limit=3)
     assert [passage.hit for passage in found] == hits
 
 
 def test_passages_far_below_the_best_are_left_out(words):
     hits = [make_hit(SLIPSTREAM, similarity=0.7), make_hit(HEAT, similarity=0.1, doc_id="d2")]
-    found = relevant_passages(hits, QUESTION, words, min_similarity=0.35, limit=3)
+    found = relevant_passages(hits, QUESTION, lambda _: words, min_similarity=0.35, limit=3)
     assert [passage.hit.doc_id for passage in found] == ["d1"]
 
 
-def test_the_prompt_numbers_the_passages_and_keeps_to_its_budget(passages, words):
-    messages = build_messages(passages(SLIPSTREAM, HEAT), QUESTION, words.read(QUESTION), max_chars=2000)
+def test_the_prompt_numbers_the_passages_and_keeps_to_its_budget(passages):
+    messages = build_messages(passages(SLIPSTREAM, HEAT), QUESTION, max_chars=2000)
     text = messages[1]["content"]
     assert text.index("[1] an experimental study") < text.index("[2] a method of predicting") < text.index(QUESTION)
-    short = build_messages(passages(f"{HEAT} " * 20 + SLIPSTREAM), QUESTION, words.read(QUESTION), max_chars=300)[1][
-        "content"
-    ]
+    short = build_messages(passages(f"{HEAT} " * 20 + SLIPSTREAM), QUESTION, max_chars=300)[1]["content"]
     assert len(short) < 300 + len(QUESTION) + 60
     assert "lift increment" in short
 
 
-def test_a_single_sentence_longer_than_the_budget_is_cut(passages, words):
-    text = build_messages(passages("lift " * 500), "lift", words.read("lift"), max_chars=100)[1]["content"]
+def test_a_single_sentence_longer_than_the_budget_is_cut(passages):
+    text = build_messages(passages("lift " * 500), "lift", max_chars=100)[1]["content"]
     assert 15 < text.count("lift") < 25
     assert len(text) < 200

@@ -65,6 +65,7 @@ def test_without_a_release_every_item_says_so_until_the_first_appears(follower, 
     promote(manifest)
     assert follower.refresh()
     (outcome,) = answer_batch(follower, [SearchItem(question="2")])
+    assert (outcome.language, outcome.fallback_language) == ("document", "english")
     assert (outcome.release, outcome.error) == (manifest.release_id, None)
     assert outcome.hits[0].text == "text 2"
     assert follower.problem == ""

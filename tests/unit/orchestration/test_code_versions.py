@@ -51,6 +51,7 @@ def versions(**changes):
         ({"embedding": {"model": "org/other"}}, {"chunks", "embeddings"}),
         ({"embedding": {"batch_tokens": 128, "commit_rows": 7}}, set()),
         ({"index": {"hnsw_m": 32}}, {"index_shards"}),
+        ({"index": {"bm25_language": "german"}}, {"index_shards"}),
     ],
 )
 def test_a_change_concerns_the_tables_that_are_made_with_it(changes, stale):

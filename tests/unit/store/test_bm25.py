@@ -42,6 +42,6 @@ def test_saved_frequencies_come_back(tmp_path):
 
 
 def test_documents_and_queries_share_terms():
-    model = bm25_model(IndexSettings())
+    model = bm25_model(IndexSettings(), "english")
     document = set(model.embed_document("Boundary layers on flat plates").indices)
     assert set(model.embed_query("boundary layer of a plate").indices) & document
