@@ -25,10 +25,6 @@ logger = logging.getLogger("forebay.gateway")
 
 # More than are given to the model, because the best by fused rank need not be the nearest.
 _CANDIDATES = 10
-# Text of all passages together in the prompt: about 230 tokens. On 15 Cranfield questions the 135M model
-# rambled over whole passages (500-900 tokens, 8-17 s an answer) and copied well from their best sentences
-# (2-4 s to the first sentence; 2 cores without AVX-512).
-_PROMPT_CHARS = 900
 
 
 @dataclass(frozen=True)
@@ -124,7 +120,7 @@ class Answerer:
         result: Answer,
     ) -> AsyncGenerator[str, None]:
         request = GenerationRequest(
-            messages=build_messages(passages, question.text, max_chars=_PROMPT_CHARS),
+            messages=build_messages(passages, question.text, max_tokens=self._settings.context_tokens),
             max_tokens=question.max_tokens,
             temperature=question.temperature,
             **question.sampling,

@@ -10,21 +10,23 @@ _INSTRUCTION = (
     "You answer questions from the numbered texts you are given, and from nothing else. "
     "Answer in one to three short sentences, in the words of the texts."
 )
+# What English takes in the tokenizers of today's models; the byte count makes up for scripts of few letters a token.
+_BYTES_PER_TOKEN = 4
 
 
-def build_messages(passages: Sequence[Passage], question: str, *, max_chars: int) -> list[dict[str, str]]:
+def build_messages(passages: Sequence[Passage], question: str, *, max_tokens: int) -> list[dict[str, str]]:
     """Build the chat messages.
 
     A small model reads a short text better than a long one, and on a CPU reading is most of the time that an
     answer takes: so each passage is cut down to the sentences that share words with the question, and their
-    neighbours, until `max_chars` are used.
+    neighbours, until `max_tokens` are used.
 
     Args:
         passages: Best first; numbered from 1 in this order.
         question: The user's question.
-        max_chars: Budget of all passages' texts together.
+        max_tokens: Budget of all passages' texts together, estimated: a token for every 4 bytes of UTF-8.
     """
-    numbered = [f"[{n}] {text}" for n, text in enumerate(_focus(passages, question, max_chars), start=1) if text]
+    numbered = [f"[{n}] {text}" for n, text in enumerate(_focus(passages, question, max_tokens), start=1) if text]
     texts = "\n\n".join(numbered)
     return [
         {"role": "system", "content": _INSTRUCTION},
@@ -32,20 +34,21 @@ def build_messages(passages: Sequence[Passage], question: str, *, max_chars: int
     ]
 
 
-def _focus(passages: Sequence[Passage], question: str, max_chars: int) -> list[str]:
+def _focus(passages: Sequence[Passage], question: str, max_tokens: int) -> list[str]:
     chosen: list[set[int]] = [set() for _ in passages]
     ranked = best_sentences(passages, question)
     order = [(p, s) for _, p, s in ranked] + [(p, s + 1) for _, p, s in ranked]
     order += [(p, 0) for p in range(len(passages))]
-    used = 0
+    used, max_bytes = 0, max_tokens * _BYTES_PER_TOKEN
     for p, s in order:
         sentences = passages[p].sentences
         if s >= len(sentences) or s in chosen[p]:
             continue
-        length = len(sentences[s].text)
-        if used + length > max_chars:
+        length = len(sentences[s].text.encode())
+        if used + length > max_bytes:
             if used == 0:
-                return [sentences[s].text[:max_chars] if position == p else "" for position in range(len(passages))]
+                cut = sentences[s].text.encode()[:max_bytes].decode(errors="ignore")
+                return [cut if position == p else "" for position in range(len(passages))]
             continue
         chosen[p].add(s)
         used += length

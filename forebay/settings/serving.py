@@ -45,6 +45,12 @@ class ServingSettings(BaseSettings):
     """How often the retriever looks at the release pointer."""
     passages: int = Field(default=3, ge=1, le=20)
     """Passages given to the generator."""
+    context_tokens: int = Field(default=225, ge=16, le=16_384)
+    """Tokens of all passages together that the generator reads, estimated: the sentences that share words with the
+    question, and those after them, until it is used up. On 15 Cranfield questions the 135M model rambled over whole
+    passages (500-900 tokens, 8-17 s an answer) and copied well from their best sentences (2-4 s to the first sentence;
+    2 cores without AVX-512); a larger model may want more. Must leave room for the question and the answer in
+    `GeneratorSettings.max_model_tokens`."""
     min_relevance: float = Field(default=0.35, ge=-1, le=1)
     """Cosine similarity of the best passage below which the corpus is said not to hold the answer."""
     min_support: float = Field(default=0.6, ge=0, le=1)

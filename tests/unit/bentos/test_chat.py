@@ -53,6 +53,18 @@ async def test_a_generated_answer_carries_its_citations(client):
     assert caller.generation.closed == 1
 
 
+async def test_the_generator_reads_no_more_than_its_budget(client):
+    sentences = [f"the forebay number {n} holds water for the turbines ." for n in range(100)]
+    found = SearchOutcome(release="r1", hits=[make_hit(" ".join(sentences), title="Forebay")])
+    read = {}
+    for budget in (16, 100, 400):
+        caller = client(found, say("The forebay holds water."), context_tokens=budget)
+        await post(caller, ASK)
+        read[budget] = len(caller.generation.requests[-1].messages[1]["content"])
+    assert 50 < read[16] < 16 * 4 + 150
+    assert 16 * 4 + 150 < read[100] < 100 * 4 + 150 < read[400] < 400 * 4 + 150
+
+
 async def test_an_answer_without_a_supported_sentence_quotes_the_passage(client):
     document = (await post(client(events=say("Cats like milk very much.")), ASK)).json()
     assert document["grounding"] == "extractive"

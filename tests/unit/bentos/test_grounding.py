@@ -188,15 +188,22 @@ def test_passages_far_below_the_best_are_left_out(words):
 
 
 def test_the_prompt_numbers_the_passages_and_keeps_to_its_budget(passages):
-    messages = build_messages(passages(SLIPSTREAM, HEAT), QUESTION, max_chars=2000)
+    messages = build_messages(passages(SLIPSTREAM, HEAT), QUESTION, max_tokens=500)
     text = messages[1]["content"]
     assert text.index("[1] an experimental study") < text.index("[2] a method of predicting") < text.index(QUESTION)
-    short = build_messages(passages(f"{HEAT} " * 20 + SLIPSTREAM), QUESTION, max_chars=300)[1]["content"]
+    short = build_messages(passages(f"{HEAT} " * 20 + SLIPSTREAM), QUESTION, max_tokens=75)[1]["content"]
     assert len(short) < 300 + len(QUESTION) + 60
     assert "lift increment" in short
 
 
+def test_scripts_of_few_letters_a_token_use_up_the_budget_sooner(passages):
+    sentences = [f"発電所の水車{n}は落ちる水を電力に変える。" for n in range(20)]
+    text = build_messages(passages(" ".join(sentences)), "水車", max_tokens=50)[1]["content"]
+    # 3 bytes a letter, and 200 to spend.
+    assert 60 <= len(text.partition("\n\n")[0].removeprefix("[1] ")) <= 200 // 2
+
+
 def test_a_single_sentence_longer_than_the_budget_is_cut(passages):
-    text = build_messages(passages("lift " * 500), "lift", max_chars=100)[1]["content"]
+    text = build_messages(passages("lift " * 500), "lift", max_tokens=25)[1]["content"]
     assert 15 < text.count("lift") < 25
     assert len(text) < 200

@@ -9,7 +9,7 @@ from forebay.errors import FilterError
 from forebay.store import EVERYTHING, PUBLIC, Caller, SearchMode, SearchRequest
 from forebay.store.access import effective_filter
 from forebay.store.qdrant_edge import QdrantEdgeStore
-from forebay.store.shard_files import SEAL, copy_sparse_tree, seal, staging_folder
+from forebay.store.shard_files import copy_sealed_files, seal, staging_folder
 from forebay.store.terms import METADATA_TERMS
 from forebay.testing import HashEmbedder
 from tests.filters import CALLERS, DOCUMENTS, FILTERS, GROUPS, matches, may_find
@@ -89,7 +89,7 @@ def test_a_shard_of_an_earlier_version_keeps_to_access_and_refuses_filters_that_
     (ref,) = manifest.shards
     target = tmp_path / "s000" / "earlier"
     with staging_folder(target) as staging:
-        copy_sparse_tree(tmp_path / ref.path, staging, without=SEAL)
+        copy_sealed_files(tmp_path / ref.path, staging)
         shard = EdgeShard.load(str(staging))
         for name in (METADATA_TERMS, "metadata.tenant", "metadata.groups"):
             shard.update(UpdateOperation.delete_field_index(name))
