@@ -8,7 +8,7 @@ CORPUS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo serve dagster test test-weaviate check bench-quality bench-retrieval bench-rerank bench-push bench-embed bench-vectors bench-embed-scaling bench-ingest bench-incremental bench-kills bench-weaviate-kills bench-kafka sizing quantize clean
+.PHONY: help setup lock demo serve dagster test test-weaviate check bench-quality bench-retrieval bench-rerank bench-push bench-embed bench-vectors bench-embed-scaling bench-ingest bench-incremental bench-kills bench-weaviate-kills bench-kafka bench-canary sizing quantize clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -78,6 +78,9 @@ bench-weaviate-kills: setup ## SIGKILL a load into Weaviate's double at 10 rando
 
 bench-kafka: setup ## 50,000 messages while broker and consumer are killed
 	@$(BIN)/python benchmarks/kafka_exactly_once.py
+
+bench-canary: setup ## How often the canary's rule rolls back good and bad releases (simulated, 1 minute)
+	@$(BIN)/python benchmarks/canary_rule.py
 
 sizing: setup ## What 100 million documents need, from measured rates
 	@$(BIN)/python benchmarks/sizing.py

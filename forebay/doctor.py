@@ -5,16 +5,18 @@ import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
+from forebay.canary.trials import CanaryRegistry
 from forebay.embedding.choice import settings_of_corpus
 from forebay.errors import ConfigurationError, ModelError, ReleaseError
 from forebay.generation_models import checkpoint_folders, ensure_base_checkpoint
 from forebay.java import HOW_TO_GET_JAVA, MINIMUM_JAVA, Java, find_java
 from forebay.machine import cpu_flags
 from forebay.models import model_folder
-from forebay.releases import ReleaseRegistry
+from forebay.releases import ReleaseManifest, ReleaseRegistry
 from forebay.reranking.cross_encoder import check_cross_encoder
 from forebay.settings import EmbeddingSettings, GeneratorSettings, PathSettings, ServingSettings
 from forebay.store.shard_files import verify
@@ -22,6 +24,7 @@ from forebay.store.shard_files import verify
 __all__ = [
     "Result",
     "Status",
+    "check_canary",
     "check_cores",
     "check_disk",
     "check_java",
@@ -75,6 +78,8 @@ def diagnose() -> list[Result]:
     ]
     results.extend(_check_models(paths, settings_of_corpus(EmbeddingSettings(), paths), GeneratorSettings()))
     results += [check_reranker(serving.reranker, paths), check_release(paths)]
+    if (canary := check_canary(paths)) is not None:
+        results.append(canary)
     return results
 
 
@@ -163,15 +168,7 @@ def check_release(paths: PathSettings) -> Result:
         if manifest is None:
             advice = "`forebay ingest PATH` or `make demo` makes one."
             return Result(name, Status.WARN, f"none in {paths.data.absolute()}", advice)
-        if manifest.index.store == "weaviate":
-            # The client is heavy, and only some releases need it.
-            from forebay.store.weaviate_store import connected_store
-
-            with connected_store() as store:
-                store.check_complete(manifest)
-        else:
-            for ref in manifest.shards:
-                verify(paths.shards / ref.path, ref, contents=False)
+        _look_at(manifest, paths)
     except (ReleaseError, ConfigurationError) as exc:
         return Result(name, Status.FAIL, str(exc), "`forebay release rollback`, or run the pipeline again.")
     finding = f"{manifest.release_id}: {manifest.documents:,} documents, {manifest.chunks:,} chunks"
@@ -192,6 +189,40 @@ def check_reranker(model: str, paths: PathSettings) -> Result:
         except ModelError as exc:
             return Result(name, Status.WARN, str(exc), advice)
     return _check_model(name, model, paths, lambda: model_folder(model, paths.models))
+
+
+def check_canary(paths: PathSettings) -> Result | None:
+    """Judge the canary as `check_release` does the current release; None without one."""
+    name = "canary"
+    canaries = CanaryRegistry(paths.releases)
+    try:
+        canary = canaries.current()
+    except ReleaseError as exc:
+        return Result(name, Status.FAIL, str(exc), "Do as it says.")
+    if canary is None:
+        return None
+    try:
+        _look_at(ReleaseRegistry(paths.releases).load(canary.release_id), paths)
+    except (ReleaseError, ConfigurationError) as exc:
+        return Result(name, Status.FAIL, str(exc), "`forebay release rollback` ends the canary.")
+    compared = len(canaries.observations(canary).searches)
+    finding = f"{canary.release_id}: {canary.share:.0%} of the searches, {compared} of {canary.min_searches} compared"
+    if canary.is_overdue(datetime.now(UTC)):
+        advice = "Too few searches come to it: end it with `forebay release promote` or `forebay release rollback`."
+        return Result(name, Status.WARN, f"{finding}, overdue", advice)
+    return Result(name, Status.OK, finding)
+
+
+def _look_at(manifest: ReleaseManifest, paths: PathSettings) -> None:
+    if manifest.index.store == "weaviate":
+        # The client is heavy, and only some releases need it.
+        from forebay.store.weaviate_store import connected_store
+
+        with connected_store() as store:
+            store.check_complete(manifest)
+    else:
+        for ref in manifest.shards:
+            verify(paths.shards / ref.path, ref, contents=False)
 
 
 def _check_models(paths: PathSettings, embedding: EmbeddingSettings, generator: GeneratorSettings) -> list[Result]:

@@ -1,6 +1,6 @@
 """Keep a data folder small: compact the tables, drop what nothing can need any more.
 
-What the current release, the one before it and the candidate were made from is never touched.
+What the current release, the one before it, the canary and the candidate were made from is never touched.
 """
 
 import shutil
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import lance
 
+from forebay.canary.trials import CanaryRegistry
 from forebay.candidates import Candidate
 from forebay.chunks import CHUNKS
 from forebay.documents import DOCUMENTS, DUPLICATES, QUARANTINE, UNITS
@@ -47,15 +48,17 @@ def maintain(paths: PathSettings, settings: MaintenanceSettings) -> MaintenanceR
 
     Raises:
         ConfigurationError: the settings of the cluster are wrong; everything else is clean.
+        ReleaseError: the canary's pointer is damaged, and nothing was done.
         ReleaseError: the cluster that releases lie in doesn't answer; everything else is clean.
     """
     registry = ReleaseRegistry(paths.releases)
     candidate = Candidate.load(paths.shards)
-    kept = _kept_releases(registry, settings)
+    kept = _kept_releases(registry, CanaryRegistry(paths.releases), settings)
     stores = {m.index.store for m in [*registry.list(), *([candidate] if candidate else [])]} | {IndexSettings().store}
     removed = [manifest for manifest in registry.list() if manifest.release_id not in {m.release_id for m in kept}]
     for manifest in removed:
         registry.remove(manifest.release_id)
+    CanaryRegistry(paths.releases).forget_all_but({m.release_id for m in kept} | _ids_of(candidate))
     shards = _remove_shards(paths.shards, kept, candidate)
     before: dict[str, int] = {}
     after: dict[str, int] = {}
@@ -71,9 +74,13 @@ def maintain(paths: PathSettings, settings: MaintenanceSettings) -> MaintenanceR
     return MaintenanceReport(before, after, versions, shards, len(removed), collections)
 
 
-def _kept_releases(registry: ReleaseRegistry, settings: MaintenanceSettings) -> list[ReleaseManifest]:
-    """Choose the current and the previous release, and those made within the retention."""
+def _kept_releases(
+    registry: ReleaseRegistry, canaries: CanaryRegistry, settings: MaintenanceSettings
+) -> list[ReleaseManifest]:
+    """Choose the current and the previous release, the canary, what waits for it, and those within the retention."""
     named = {registry.current_id(), registry.previous_id()}
+    if (canary := canaries.current()) is not None:
+        named |= {canary.release_id, canary.waiting}
     oldest = time.time() - settings.retention_days * 86400
     return [m for m in registry.list() if m.release_id in named or m.created_at.timestamp() >= oldest]
 
@@ -96,15 +103,19 @@ def _remove_collections(kept: list[ReleaseManifest], candidate: Candidate | None
     # The client is heavy, and only some data folders need it.
     from forebay.store.weaviate_store import connected_store
 
-    needed = {manifest.release_id for manifest in kept}
-    if candidate is not None:
-        contents = {number: ref.content for number, ref in candidate.shards.items()}
-        needed.add(release_id(CorpusSettings().name, candidate.embedding, candidate.index, contents))
+    needed = {manifest.release_id for manifest in kept} | _ids_of(candidate)
     with connected_store() as store:
         unused = store.release_ids() - needed - {store.current_id()}
         for found in sorted(unused):
             store.remove(found)
     return len(unused)
+
+
+def _ids_of(candidate: Candidate | None) -> set[str]:
+    if candidate is None:
+        return set()
+    contents = {number: ref.content for number, ref in candidate.shards.items()}
+    return {release_id(CorpusSettings().name, candidate.embedding, candidate.index, contents)}
 
 
 def _tables(folder: Path, kept: list[ReleaseManifest], candidate: Candidate | None) -> list[Table]:

@@ -1,12 +1,12 @@
 """Releases: immutable manifests, one atomic pointer to the current one, and the gate before it moves."""
 
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from forebay.atomic_file import write_atomically
 from forebay.documents import content_hash
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import ReleaseError
@@ -161,7 +161,7 @@ class ReleaseRegistry:
         path = self._folder / f"{manifest.release_id}.json"
         if path.exists():
             manifest = manifest.model_copy(update={"created_at": self.load(manifest.release_id).created_at})
-        self._replace(path, manifest.model_dump_json(indent=2))
+        write_atomically(path, manifest.model_dump_json(indent=2))
         return manifest
 
     def promote(self, release_id: str, *, shards: Path) -> None:
@@ -188,8 +188,22 @@ class ReleaseRegistry:
         if previous == release_id:
             return
         if previous is not None:
-            self._replace(self._folder / "previous", previous)
-        self._replace(self._pointer, release_id)
+            write_atomically(self._folder / "previous", previous)
+        write_atomically(self._pointer, release_id)
+
+    def check(self, release_id: str, *, shards: Path) -> None:
+        """See to it that a release could be promoted: every byte of its shards, or its count in the cluster.
+
+        Raises:
+            ConfigurationError: the settings of the cluster are wrong.
+            ReleaseError: there is no such release, files of it are missing or changed, or the cluster doesn't hold all
+                of it.
+        """
+        manifest = self.load(release_id)
+        if manifest.index.store == "weaviate":
+            _check_cluster(manifest)
+        else:
+            _verify_shards(manifest, shards, current=self.current_id())
 
     def rollback(self, *, shards: Path) -> str:
         """Move the pointer back to the release that was current before; the same call again moves it forward.
@@ -209,15 +223,6 @@ class ReleaseRegistry:
         self.promote(previous, shards=shards)
         return previous
 
-    def _replace(self, path: Path, text: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging = path.with_name(f".{path.name}.{os.getpid()}")
-        with staging.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(staging, path)
-
 
 def _move_alias(manifest: ReleaseManifest) -> None:
     # The client is heavy, and only some releases need it.
@@ -225,6 +230,13 @@ def _move_alias(manifest: ReleaseManifest) -> None:
 
     with connected_store() as store:
         store.promote(manifest.release_id, manifest.chunks)
+
+
+def _check_cluster(manifest: ReleaseManifest) -> None:
+    from forebay.store.weaviate_store import connected_store
+
+    with connected_store() as store:
+        store.check_complete(manifest)
 
 
 def _verify_shards(manifest: ReleaseManifest, shards: Path, *, current: str | None) -> None:

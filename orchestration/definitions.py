@@ -4,6 +4,7 @@ import dagster as dg
 
 from orchestration.defs import (
     automation,
+    canary,
     chunks,
     documents,
     embeddings,
@@ -21,11 +22,11 @@ from orchestration.resources import resources
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(
-        [documents, chunks, embeddings, projection, index, release, report, proposals, models, maintenance]
+        [documents, chunks, embeddings, projection, index, release, canary, report, proposals, models, maintenance]
     ),
-    jobs=[*automation.JOBS, *maintenance.JOBS, *weaviate.JOBS],
+    jobs=[*automation.JOBS, *maintenance.JOBS, *weaviate.JOBS, *canary.JOBS],
     schedules=[*automation.SCHEDULES, *maintenance.SCHEDULES],
-    sensors=sensors.SENSORS,
+    sensors=[*sensors.SENSORS, *canary.SENSORS],
     resources=resources(),
     # What Dagster's page materializes by hand shares a JVM, too.
     executor=dg.in_process_executor,

@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 
+from forebay.canary.description import describe_canary
 from forebay.dagster_home import prepare_dagster_home
 from forebay.releases import ReleaseRegistry
 from forebay.settings import PathSettings
@@ -60,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
             console.print(
                 f"release [bold]{manifest.release_id}[/bold]: {manifest.documents} documents, {manifest.chunks} chunks"
             )
+        for line in describe_canary(paths):
+            console.print(line, markup=False, soft_wrap=True)
     return 0
 
 

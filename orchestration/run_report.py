@@ -64,7 +64,8 @@ def figures_of_run(instance: dg.DagsterInstance, run_id: str, paths: PathSetting
 
 def report_markdown(figures: RunFigures) -> str:
     """Write the report; plots are inline pictures."""
-    parts = [_failures(figures), _sources(figures), _stages(figures), _left_out(figures), _plots(figures)]
+    parts = [_failures(figures), _sources(figures), _stages(figures), _canary(figures)]
+    parts += [_left_out(figures), _plots(figures)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -127,6 +128,15 @@ def _stages(figures: RunFigures) -> str:
             told = ", ".join(f"{count:,} {key}" for key, count in changed.items() if isinstance(count, int))
             rows.append([name, _number(metadata, "dagster/row_count"), _seconds(metadata), told or "nothing changed"])
     return "### Stages\n\n" + _table(["stage", "rows", "seconds", "what changed"], rows) if rows else ""
+
+
+def _canary(figures: RunFigures) -> str:
+    metadata = figures.stages.get("release", {})
+    told = {
+        "canary": "is the canary: a share of the searches goes to it before it is promoted or rolled back",
+        "waiting": "waits until the canary is decided about",
+    }.get(metadata.get("place", ""))
+    return f"### Canary\n\nRelease {_code(str(metadata['release_id']))} {told}." if told else ""
 
 
 def _left_out(figures: RunFigures) -> str:

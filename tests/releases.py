@@ -12,6 +12,7 @@ from forebay.settings import IndexSettings
 from forebay.store.contract import ShardRef
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.store.shard_files import seal, staging_folder
+from forebay.testing import HashEmbedder
 
 
 def chunk_rows(documents, embedder):
@@ -62,6 +63,12 @@ def build_release(root, documents, embedder, *, shards=2, index=None, reduction=
             content = content_hash(json.dumps(part))
             refs.append(store.build_shard(number, content, [pa.RecordBatch.from_pylist(part)]))
     return _manifest(embedder, index, refs, len(documents), reduction)
+
+
+def sealed_release(root, content, **changes):
+    """Give the manifest of a release of one such shard: it can be promoted and checked, but not searched."""
+    embedder = HashEmbedder()
+    return _manifest(embedder, IndexSettings(), [seal_shard(root, content)], 2).model_copy(update=changes)
 
 
 def cluster_release(embedder, chunks, content):

@@ -72,5 +72,9 @@ class RetrieverStatus(BaseModel):
     """Chunks that can be searched."""
     documents: int = 0
     """Documents they come from."""
+    canary: str | None = None
+    """Id of the release that answers a share of the searches on trial; none where there isn't one."""
+    canary_share: float = 0.0
+    """That share."""
     detail: str = ""
     """A sentence about whatever is wrong; empty if nothing is."""

@@ -1,9 +1,10 @@
-"""Answering a batch of searches: one embedding call, one index call, one reranking call, errors per item."""
+"""Answering a batch of searches: a call to embed and one to search for each release, one to rerank, errors per item."""
 
 import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,7 +20,10 @@ from forebay.store.filters import parse_filter
 from forebay.store.opening import open_index
 from forebay.store.search_processes import SearchProcesses
 
-__all__ = ["answer_batch", "open_release"]
+if TYPE_CHECKING:
+    from bentos.retriever.canary_traffic import CanaryTraffic
+
+__all__ = ["answer_batch", "answer_on", "open_release"]
 
 logger = logging.getLogger("forebay.retriever")
 
@@ -59,38 +63,82 @@ def open_release(manifest: ReleaseManifest, paths: PathSettings, processes: int 
 
 
 def answer_batch(
-    follower: ReleaseFollower, items: Sequence[SearchItem], reranking: Reranking | None = None
+    follower: ReleaseFollower,
+    items: Sequence[SearchItem],
+    *,
+    traffic: "CanaryTraffic | None" = None,
+    reranking: Reranking | None = None,
 ) -> list[SearchOutcome]:
-    """Answer several searches on one release.
+    """Answer several searches, each on one release: the canary answers its share, the current release all others.
+
+    What fails on the canary is answered by the current release.
+
+    Args:
+        follower: The releases.
+        items: The searches.
+        traffic: Takes what the canary answered; without it no search goes there.
+        reranking: Orders what was found anew.
 
     Returns:
         One outcome per item, in order.
     """
     if reranking is None:
-        return _answered(follower, items)
-    # The release isn't needed any more while its hits are reranked.
-    return reranking.reranked(items, _answered(follower, [reranking.widened(item) for item in items]))
+        return _answered(follower, items, traffic)
+    # No release is needed any more while its hits are reranked.
+    return reranking.reranked(items, _answered(follower, [reranking.widened(item) for item in items], traffic))
 
 
-def _answered(follower: ReleaseFollower, items: Sequence[SearchItem]) -> list[SearchOutcome]:
-    with follower.lease() as opened:
-        if opened is None:
-            return [SearchOutcome(error="no_release", message=follower.problem) for _ in items]
-        manifest = opened.release.manifest
-        base = SearchOutcome(
-            release=manifest.release_id,
-            language=manifest.index.bm25_language,
-            fallback_language=manifest.index.bm25_fallback_language,
-        )
-        errors = {position: message for position, item in enumerate(items) if (message := _filter_error(item))}
-        good = [position for position in range(len(items)) if position not in errors]
-        found = dict(zip(good, _search_safely(opened, [items[position] for position in good], base), strict=True))
-        return [
-            found[position]
-            if position in found
-            else base.model_copy(update={"error": "bad_filter", "message": errors[position]})
-            for position in range(len(items))
-        ]
+def _answered(
+    follower: ReleaseFollower, items: Sequence[SearchItem], traffic: "CanaryTraffic | None"
+) -> list[SearchOutcome]:
+    outcomes = {} if traffic is None else _answer_on_canary(follower, items, traffic)
+    rest = [position for position in range(len(items)) if position not in outcomes]
+    if rest:
+        with follower.lease() as opened:
+            if opened is None:
+                others = [SearchOutcome(error="no_release", message=follower.problem) for _ in rest]
+            else:
+                others = answer_on(opened, [items[position] for position in rest])
+        outcomes.update(zip(rest, others, strict=True))
+    return [outcomes[position] for position in range(len(items))]
+
+
+def answer_on(opened: Opened, items: Sequence[SearchItem]) -> list[SearchOutcome]:
+    """Answer several searches on one release, which the caller keeps open.
+
+    Returns:
+        One outcome per item, in order.
+    """
+    manifest = opened.release.manifest
+    base = SearchOutcome(
+        release=manifest.release_id,
+        language=manifest.index.bm25_language,
+        fallback_language=manifest.index.bm25_fallback_language,
+    )
+    errors = {position: message for position, item in enumerate(items) if (message := _filter_error(item))}
+    good = [position for position in range(len(items)) if position not in errors]
+    found = dict(zip(good, _search_safely(opened, [items[position] for position in good], base), strict=True))
+    return [
+        found[position]
+        if position in found
+        else base.model_copy(update={"error": "bad_filter", "message": errors[position]})
+        for position in range(len(items))
+    ]
+
+
+def _answer_on_canary(
+    follower: ReleaseFollower, items: Sequence[SearchItem], traffic: "CanaryTraffic"
+) -> dict[int, SearchOutcome]:
+    """Answer the canary's share of some searches; what fails there is left out."""
+    with follower.lease_canary() as beside:
+        if beside is None:
+            return {}
+        canary, opened = beside
+        chosen = [position for position, item in enumerate(items) if canary.takes(item.question)]
+        answers = answer_on(opened, [items[position] for position in chosen])
+    for position, answer in zip(chosen, answers, strict=True):
+        traffic.note(canary, items[position], answer)
+    return {position: answer for position, answer in zip(chosen, answers, strict=True) if answer.error != "failed"}
 
 
 def _filter_error(item: SearchItem) -> str:

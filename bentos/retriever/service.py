@@ -9,6 +9,7 @@ from bentos.logs import show_own_logs
 from bentos.retriever.protocol import RetrieverStatus, SearchItem, SearchOutcome
 from bentos.retriever.switching import ReleaseFollower
 from bentos.service_options import SERVICE_OPTIONS
+from forebay.canary.trials import CanaryRegistry
 from forebay.releases import ReleaseRegistry
 from forebay.settings import PathSettings, ServingSettings
 
@@ -23,29 +24,35 @@ _MAX_WAIT_MS = 10_000
 
 @bentoml.service(name="Retriever", traffic={"timeout": 30}, **SERVICE_OPTIONS)
 class Retriever:
-    """Searches the current release; searches that arrive together are embedded together."""
+    """Searches the current release, and a canary beside it; searches that arrive together are embedded together."""
 
     def __init__(self) -> None:
+        from bentos.retriever.canary_traffic import CanaryTraffic
         from bentos.retriever.reranking import Reranking
-        from bentos.retriever.searching import answer_batch, open_release
+        from bentos.retriever.searching import answer_batch, answer_on, open_release
 
         show_own_logs()
         self._settings, paths = ServingSettings(), PathSettings()
         processes = self._settings.search_processes
         self._answer_batch = answer_batch
         self._reranking = Reranking(self._settings, paths)
+        canaries = CanaryRegistry(paths.releases)
         self._follower = ReleaseFollower(
-            ReleaseRegistry(paths.releases), lambda manifest: open_release(manifest, paths, processes)
+            ReleaseRegistry(paths.releases), lambda manifest: open_release(manifest, paths, processes), canaries
+        )
+        self._traffic = CanaryTraffic(
+            self._follower, canaries, lambda opened, item: answer_on(opened, [item])[0], self._settings.min_relevance
         )
 
     @bentoml.on_startup
     def start(self) -> None:
-        """Begin to follow the release pointer."""
+        """Begin to follow the release pointers."""
         self._follower.start(self._settings.release_poll_s)
 
     @bentoml.on_shutdown
     def close(self) -> None:
-        """Close the release."""
+        """Close the releases."""
+        self._traffic.close()
         self._follower.stop()
         self._reranking.close()
 
@@ -56,12 +63,12 @@ class Retriever:
     @bentoml.api(batchable=True, max_batch_size=_MAX_BATCH, max_latency_ms=_MAX_WAIT_MS)
     def search(self, items: list[SearchItem]) -> Outcomes:
         """Answer searches, one outcome per item in order."""
-        return self._answer_batch(self._follower, items, self._reranking)
+        return self._answer_batch(self._follower, items, traffic=self._traffic, reranking=self._reranking)
 
     @bentoml.api
     async def status(self) -> RetrieverStatus:
         """Tell which release is searched."""
-        manifest = self._follower.manifest
+        manifest, canary = self._follower.manifest, self._follower.canary
         if manifest is None:
             return RetrieverStatus(ready=False, detail=self._follower.problem)
         return RetrieverStatus(
@@ -70,5 +77,7 @@ class Retriever:
             corpus=manifest.corpus,
             chunks=manifest.chunks,
             documents=manifest.documents,
+            canary=canary.release_id if canary else None,
+            canary_share=canary.share if canary else 0.0,
             detail=" ".join(filter(None, [self._follower.problem, self._reranking.problem])),
         )

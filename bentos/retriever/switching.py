@@ -1,104 +1,106 @@
-"""Following the release pointer: a new release is opened beside the old one, then takes its place."""
+"""Following the release pointers: a new release is opened beside the old one, then takes its place.
+
+Beside the current release there may be a canary, which is held in a place of its own.
+"""
 
 import logging
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-from forebay.embedding import Embedder
-from forebay.errors import ForebayError
+from bentos.retriever.holding import Opened, Place
+from forebay.canary.observations import Observation
+from forebay.canary.trials import Canary, CanaryRegistry
+from forebay.errors import ReleaseError
 from forebay.releases import ReleaseManifest, ReleaseRegistry
-from forebay.store import OpenRelease
 
 __all__ = ["Opened", "ReleaseFollower"]
 
 logger = logging.getLogger("forebay.retriever")
 
-# A release that could not be opened may be repaired in place: it is tried again this many polls later.
-_RETRY_POLLS = 15
+# A canary that can't be opened so often, half a minute in all, is given up.
+_OPEN_ATTEMPTS = 3
+_NO_RELEASE = "There is no release yet. Ingest documents first (`make ingest`)."
 
-
-@dataclass(frozen=True)
-class Opened:
-    """An open release and the embedder of its spec."""
-
-    release: OpenRelease
-    """Ready to be searched."""
-    embedder: Embedder
-    """Model that its vectors were made with."""
-
-
-class _Held:
-    def __init__(self, opened: Opened) -> None:
-        self.opened = opened
-        self.users = 0
-        self.is_retired = False
+_DAMAGED = "The canary's pointer is damaged; the retriever's log says where it is."
 
 
 class ReleaseFollower:
-    """Holds the current release; searches under way keep the one they began with open until they end."""
+    """Holds the current release and the canary; searches under way keep the one they began with open until they end."""
 
-    def __init__(self, registry: ReleaseRegistry, open_release: Callable[[ReleaseManifest], Opened]) -> None:
-        self._registry = registry
-        self._open = open_release
-        self._lock = threading.Lock()
-        self._held: _Held | None = None
+    def __init__(
+        self,
+        registry: ReleaseRegistry,
+        open_release: Callable[[ReleaseManifest], Opened],
+        canaries: CanaryRegistry | None = None,
+    ) -> None:
+        lock = threading.Lock()
+        self._registry, self._canaries = registry, canaries
+        self._current = Place(registry, open_release, lock)
+        self._beside = Place(registry, open_release, lock)
+        self._canary: Canary | None = None
+        self._given_up = ""
+        self._canary_problem = ""
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        self._failed_id: str | None = None
-        self._polls_to_retry = 0
-        self._problem = "There is no release yet. Ingest documents first (`make ingest`)."
 
     @property
     def problem(self) -> str:
-        """A sentence about why the current release isn't served; empty if it is."""
-        return self._problem
+        """A sentence about why the current release, or the canary, isn't served; empty if they are."""
+        return self._current.problem or ("" if self.manifest else _NO_RELEASE) or self._canary_problem
 
     @property
     def manifest(self) -> ReleaseManifest | None:
-        """Manifest of the release that is served; None without one."""
-        held = self._held
-        return held.opened.release.manifest if held else None
+        """Manifest of the current release as it is served; None without one."""
+        return self._current.manifest
+
+    @property
+    def canary(self) -> Canary | None:
+        """The canary that is served; None without one."""
+        return self._canary
 
     @contextmanager
     def lease(self) -> Generator[Opened | None, None, None]:
         """Give the current release and keep it open meanwhile; None without one."""
-        with self._lock:
-            held = self._held
-            if held is not None:
-                held.users += 1
-        try:
-            yield held.opened if held else None
-        finally:
-            if held is not None:
-                self._give_back(held)
+        with self._current.lease() as opened:
+            yield opened
+
+    @contextmanager
+    def lease_canary(self) -> Generator[tuple[Canary, Opened] | None, None, None]:
+        """Give the canary and keep it open meanwhile; None without one."""
+        canary = self._canary
+        if canary is None:
+            yield None
+            return
+        with self._beside.lease() as opened:
+            is_it = opened is not None and opened.release.manifest.release_id == canary.release_id
+            yield (canary, opened) if opened is not None and is_it else None
 
     def refresh(self) -> bool:
-        """Look at the pointer once, and switch where it names another release; says whether it switched.
+        """Look at the pointers once, and switch where they name other releases; says whether the current one did.
 
         A release that can't be opened is logged and the one before keeps serving.
         """
         wanted = self._registry.current_id()
-        manifest = self.manifest
-        if wanted is None or (manifest is not None and wanted == manifest.release_id):
-            if wanted is not None:
-                self._failed_id, self._problem = None, ""
-            return False
-        if wanted == self._failed_id and self._polls_to_retry > 0:
-            self._polls_to_retry -= 1
-            return False
+        switched = wanted is not None and self._follow_current(wanted)
+        if self._canaries is not None:
+            self._follow_canary(self._canaries)
+        return switched
+
+    def give_up_canary(self, canary: Canary, reason: str) -> None:
+        """Search a canary no more, whatever the pointer says, and note why: it is rolled back then."""
+        logger.error("canary %s is no longer searched: %s", canary.release_id, reason)
+        self._given_up = canary.trial_id
+        self._drop_canary()
+        if self._canaries is None:
+            return
         try:
-            opened = self._open(self._registry.load(wanted))
-        except (ForebayError, OSError, ValueError, RuntimeError, ImportError) as exc:
-            self._note_failure(wanted, exc)
-            return False
-        self._swap(opened)
-        logger.info("serving release %s (%d chunks)", wanted, opened.release.manifest.chunks)
-        return True
+            self._canaries.note(canary, Observation(given_up=reason))
+        except OSError:
+            logger.exception("that the canary was given up can't be noted")
 
     def start(self, poll_s: float) -> None:
-        """Follow the pointer in a thread, looking every `poll_s` seconds."""
+        """Follow the pointers in a thread, looking every `poll_s` seconds."""
 
         def follow() -> None:
             while True:
@@ -113,32 +115,50 @@ class ReleaseFollower:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop following and close the release once its last search has ended."""
+        """Stop following and close the releases once their last searches have ended."""
         self._stopped.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
-        self._swap(None)
+        self._drop_canary()
+        self._current.empty()
 
-    def _note_failure(self, release_id: str, exc: Exception) -> None:
-        if release_id != self._failed_id:
-            logger.error("release %s can't be served: %s", release_id, exc)
-        self._failed_id, self._polls_to_retry = release_id, _RETRY_POLLS
-        self._problem = f"Release {release_id} can't be opened; the retriever's log says why."
+    def _follow_current(self, wanted: str) -> bool:
+        manifest, beside = self._current.manifest, self._beside.manifest
+        is_beside = beside is not None and beside.release_id == wanted
+        if is_beside and (manifest is None or manifest.release_id != wanted):
+            self._canary = None
+            self._current.take_over(self._beside)
+        elif not self._current.want(wanted):
+            return False
+        if (served := self._current.manifest) is not None:
+            logger.info("serving release %s (%d chunks)", wanted, served.chunks)
+        return True
 
-    def _swap(self, opened: Opened | None) -> None:
-        with self._lock:
-            old, self._held = self._held, _Held(opened) if opened else None
-            close_now = False
-            if old is not None:
-                old.is_retired = True
-                close_now = old.users == 0
-        self._failed_id, self._problem = None, ""
-        if old is not None and close_now:
-            old.opened.release.close()
+    def _follow_canary(self, canaries: CanaryRegistry) -> None:
+        try:
+            canary = canaries.current()
+        except ReleaseError as exc:
+            if self._canary_problem != _DAMAGED:
+                logger.error("%s", exc)  # noqa: TRY400 - the sentence says it all
+            self._canary_problem, canary = _DAMAGED, None
+        else:
+            self._canary_problem = ""
+        served = self._current.manifest
+        # Beside another release than its own, for that can't be opened, it would be compared with the wrong one.
+        if canary is None or served is None or served.release_id != canary.against:
+            self._drop_canary()
+        elif canary.trial_id != self._given_up:
+            self._open_canary(canary)
 
-    def _give_back(self, held: _Held) -> None:
-        with self._lock:
-            held.users -= 1
-            close_now = held.is_retired and held.users == 0
-        if close_now:
-            held.opened.release.close()
+    def _open_canary(self, canary: Canary) -> None:
+        if self._beside.want(canary.release_id):
+            logger.info("serving canary %s (%.0f%% of the searches)", canary.release_id, 100 * canary.share)
+        self._canary_problem = self._beside.problem
+        if self._beside.failures >= _OPEN_ATTEMPTS:
+            self.give_up_canary(canary, "it can't be opened; the retriever's log says why")
+        elif not self._beside.problem and canary.trial_id != self._given_up:
+            self._canary = canary
+
+    def _drop_canary(self) -> None:
+        self._canary = None
+        self._beside.empty()

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rich.status import Status
 
     from forebay.releases import ReleaseManifest, ReleaseRegistry
+    from forebay.settings import PathSettings
 
 __all__ = ["app"]
 
@@ -22,8 +21,10 @@ def list_releases() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    registry, _ = _open()
-    current = registry.current_id()
+    from forebay.canary.description import describe_canary, place_of
+
+    paths = _paths()
+    registry = _registry(paths)
     table = Table("release", "", "created", box=None, pad_edge=False)
     for name in ("documents", "chunks"):
         table.add_column(name, justify="right")
@@ -33,7 +34,7 @@ def list_releases() -> None:
     for manifest in registry.list():
         table.add_row(
             manifest.release_id,
-            "current" if manifest.release_id == current else "",
+            place_of(manifest.release_id, paths),
             f"{manifest.created_at.astimezone():%Y-%m-%d %H:%M}",
             f"{manifest.documents:,}",
             f"{manifest.chunks:,}",
@@ -45,6 +46,8 @@ def list_releases() -> None:
         Console().print(table)
     else:
         Console().print("There is no release yet; `forebay ingest PATH` makes one.")
+    for line in describe_canary(paths):
+        Console().print(line, soft_wrap=True)
 
 
 @app.command()
@@ -55,13 +58,15 @@ def show(
     from rich.console import Console
     from rich.table import Table
 
-    registry, _ = _open()
-    manifest = _find(registry, release_id)
+    from forebay.canary.description import place_of, trial_rows
+
+    paths = _paths()
+    manifest = _find(_registry(paths), release_id)
     table = Table(show_header=False, box=None, pad_edge=False)
     evaluation = manifest.evaluation
-    is_current = manifest.release_id == registry.current_id()
+    place = place_of(manifest.release_id, paths)
     rows = {
-        "release": manifest.release_id + (" (current)" if is_current else ""),
+        "release": manifest.release_id + (f" ({place})" if place else ""),
         "corpus": manifest.corpus,
         "created": f"{manifest.created_at.astimezone():%Y-%m-%d %H:%M:%S}",
         "documents": f"{manifest.documents:,}",
@@ -72,6 +77,7 @@ def show(
         "tables": ", ".join(f"{name} version {version}" for name, version in manifest.table_versions.items()),
         "evaluation": f"{evaluation.questions} questions, nDCG@10 {_figure(evaluation.ndcg10)}, "
         f"MRR@10 {_figure(evaluation.mrr10)}, recall@100 {_figure(evaluation.recall100)}",
+        **trial_rows(manifest.release_id, paths),
     }
     for name, value in rows.items():
         table.add_row(name, value)
@@ -83,16 +89,27 @@ def show(
 
 @app.command()
 def promote(
-    release_id: Annotated[str, typer.Argument(help="Id of the release, as `forebay release list` shows it.")],
+    release_id: Annotated[
+        str | None,
+        typer.Argument(help="Id of the release, as `forebay release list` shows it; the canary if left out."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Even where it is worse than the current release.")] = False,
 ) -> None:
-    """Make a release the current one, after checking its evaluation and its shards."""
+    """Make a release the current one, after checking its evaluation and its shards; ends the canary, if any."""
+    from forebay.canary.settling import promote_by_hand
+    from forebay.canary.trials import CanaryRegistry
     from forebay.cli.configuration import load_settings
     from forebay.errors import ReleaseError
     from forebay.releases import worse_metrics
     from forebay.settings import ReleaseSettings
 
-    registry, shards = _open()
+    paths = _paths()
+    registry = _registry(paths)
+    if release_id is None:
+        canary = CanaryRegistry(paths.releases).current()
+        if canary is None:
+            raise ReleaseError("there is no canary; name the release, as `forebay release list` shows it.")
+        release_id = canary.release_id
     manifest, current = registry.load(release_id), registry.current()
     if current is not None and not force:
         worse = worse_metrics(manifest.evaluation, current.evaluation, load_settings(ReleaseSettings).margin)
@@ -102,16 +119,26 @@ def promote(
                 "`--force` promotes it all the same."
             )
     with _reading_shards():
-        registry.promote(release_id, shards=shards)
+        promote_by_hand(release_id, paths)
     typer.echo(f"{release_id} is the current release.")
 
 
 @app.command()
 def rollback() -> None:
-    """Go back to the release that was current before, after checking its shards; again, and it goes forward."""
-    registry, shards = _open()
+    """End the canary; without one, go back to the release that was current before, or forward again.
+
+    The shards of the release that was current before are checked first.
+    """
+    from forebay.canary.settling import reject_by_hand
+
+    paths = _paths()
+    registry = _registry(paths)
+    if (ended := reject_by_hand(paths)) is not None:
+        canary = ended.canary
+        typer.echo(f"{canary.release_id} is no canary any more; {canary.against} is the current release, as before.")
+        return
     with _reading_shards():
-        release_id = registry.rollback(shards=shards)
+        release_id = registry.rollback(shards=paths.shards)
     typer.echo(f"{release_id} is the current release.")
 
 
@@ -125,7 +152,8 @@ def push(
     from forebay.block_store import BlockStore
     from forebay.release_transfer import push as push_release
 
-    registry, shards = _open()
+    paths = _paths()
+    registry, shards = _registry(paths), paths.shards
     release_id = _find(registry, release_id).release_id
     result = push_release(registry, shards, release_id, BlockStore(store), is_current=promote, report=_say)
     typer.echo(
@@ -143,7 +171,8 @@ def pull(
     from forebay.block_store import BlockStore
     from forebay.release_transfer import pull as pull_release
 
-    registry, shards = _open()
+    paths = _paths()
+    registry, shards = _registry(paths), paths.shards
     result = pull_release(registry, shards, release_id, BlockStore(store), report=_say)
     typer.echo(f"{result.release_id} is here; `forebay release promote {result.release_id}` makes it the current one.")
 
@@ -152,13 +181,17 @@ def _say(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def _open() -> "tuple[ReleaseRegistry, Path]":
+def _paths() -> "PathSettings":
     from forebay.cli.configuration import load_settings
-    from forebay.releases import ReleaseRegistry
     from forebay.settings import PathSettings
 
-    paths = load_settings(PathSettings)
-    return ReleaseRegistry(paths.releases), paths.shards
+    return load_settings(PathSettings)
+
+
+def _registry(paths: "PathSettings") -> "ReleaseRegistry":
+    from forebay.releases import ReleaseRegistry
+
+    return ReleaseRegistry(paths.releases)
 
 
 def _find(registry: "ReleaseRegistry", release_id: str | None) -> "ReleaseManifest":

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from forebay.canary.trials import CanaryRegistry
 from forebay.candidates import Candidate
 from forebay.documents import content_hash
 from forebay.embedding.distillation import static_spec
@@ -24,7 +25,7 @@ from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import EmbeddingError, ModelError, ReleaseError
 from forebay.machine import cpu_flags, has_nvidia_gpu, multiplies_bf16
 from forebay.models import folder_checksum, model_folder
-from forebay.releases import ReleaseRegistry
+from forebay.releases import ReleaseManifest, ReleaseRegistry
 from forebay.settings import EmbeddingSettings, PathSettings
 
 __all__ = [
@@ -127,16 +128,34 @@ def settings_of_corpus(settings: EmbeddingSettings, paths: PathSettings) -> Embe
 
 
 def corpus_specs(paths: PathSettings) -> list[EmbeddingSpec]:
-    """List what a corpus is embedded with: its current release, then its candidate for the next one.
+    """List what a corpus is embedded with: releases on trial, its current one, then its candidate for the next one.
 
-    Empty before the first run. The release goes first, so that after a rollback the corpus goes on with its model.
+    Empty before the first run. The release goes before the candidate, so that after a rollback the corpus goes on with
+    its model.
     """
+    releases = [
+        _load(release_id, paths)
+        for release_id in (*_on_trial(paths), ReleaseRegistry(paths.releases).current_id())
+        if release_id
+    ]
+    return [made.embedding for made in (*releases, Candidate.load(paths.shards)) if made is not None]
+
+
+def _on_trial(paths: PathSettings) -> tuple[str, ...]:
+    """Name the release that waits, and the canary: they are to be the next current ones."""
     try:
-        current = ReleaseRegistry(paths.releases).current()
+        canary = CanaryRegistry(paths.releases).current()
+    except ReleaseError:
+        return ()
+    return () if canary is None else (canary.waiting, canary.release_id)
+
+
+def _load(release_id: str, paths: PathSettings) -> ReleaseManifest | None:
+    try:
+        return ReleaseRegistry(paths.releases).load(release_id)
     except ReleaseError:
         # The pipeline writes a damaged manifest anew; it must not fail for it.
-        current = None
-    return [made.embedding for made in (current, Candidate.load(paths.shards)) if made is not None]
+        return None
 
 
 def candidate_specs(settings: EmbeddingSettings, folder: Path) -> list[EmbeddingSpec]:

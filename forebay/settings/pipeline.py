@@ -78,6 +78,15 @@ class ReleaseSettings(BaseSettings):
     """Largest drop of nDCG@10 or recall@100 against the current release that is still promoted."""
     min_ann_recall: float = Field(default=0.9, ge=0, le=1)
     """Least recall@10 of each shard's vector index against exact search of the same shard."""
+    canary_share: float = Field(default=0.0, ge=0, le=0.5)
+    """Share of the searches that a release answers as a canary before it is promoted; 0: it is promoted at once."""
+    canary_min_searches: int = Field(default=500, ge=100)
+    """Different questions that must have been asked of the canary and the current release before it is promoted."""
+    canary_max_slowdown: float = Field(default=1.5, ge=1)
+    """Largest ratio of the canary's latency (p95) to the current release's."""
+    canary_hours: float = Field(default=24, gt=0)
+    """Time after which a canary that too few searches came to is called overdue: it stays one, and a newer release that
+    passes its gate takes its place instead of waiting."""
 
 
 class MaintenanceSettings(BaseSettings):

@@ -6,6 +6,7 @@ from forebay.settings import CorpusSettings
 from orchestration.resources import SHARDS
 
 __all__ = [
+    "ACTIVE",
     "ALL_SHARDS",
     "BACKFILL_JOB",
     "INCREMENTAL",
@@ -31,6 +32,15 @@ INCREMENTAL = {"dagster/priority": "0"}
 """Tags of runs that schedules and sensors start."""
 BACKFILL = {"dagster/priority": "-10", "forebay/work": "backfill"}
 """Tags of runs that make old data again."""
+
+ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+"""What a run is that waits or works."""
 
 _KEYS = SHARDS.get_partition_keys()
 ALL_SHARDS = {

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import dagster as dg
 
+from forebay.canary.settling import Place, introduce, settle
 from forebay.candidates import Candidate
 from forebay.embedding.sentence_transformer import load_embedder
 from forebay.errors import ForebayError, ReleaseError
@@ -26,6 +27,11 @@ __all__ = ["evaluation", "release"]
 
 _DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26))
 """A night's run is late after 26 hours, and missing after 36."""
+_PLACES = {
+    Place.CURRENT: "current release: {0}",
+    Place.CANARY: "canary: {0}, which {1:.0%} of the searches go to; `forebay release list` says how it does",
+    Place.WAITING: "{0} waits until the canary is decided about",
+}
 
 
 def _candidate_manifest(paths: PathSettings) -> ReleaseManifest:
@@ -168,19 +174,25 @@ def _history(registry: ReleaseRegistry) -> str:
 
 @dg.asset(deps=[evaluation], kinds={"python"}, group_name="release", freshness_policy=_DAILY)
 def release(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-    """The current release: the candidate, after it passed its checks, by one atomic move of the pointer."""
+    """The current release: the candidate, after it passed its checks, by one atomic move of the pointer.
+
+    Or the canary, which a share of the searches goes to first.
+    """
     began = time.monotonic()
-    paths = PathSettings()
+    paths, settings = PathSettings(), ReleaseSettings()
     registry = ReleaseRegistry(paths.releases)
     manifest = registry.load(_candidate_manifest(paths).release_id)
+    if (settled := settle(paths, settings)) is not None:
+        context.log.info(f"canary {settled.canary.release_id}: {settled.verdict} ({settled.reason})")
     previous = registry.current_id()
-    registry.promote(manifest.release_id, shards=paths.shards)
-    context.log.info(f"current release: {manifest.release_id}")
+    place = introduce(manifest.release_id, paths, settings)
+    context.log.info(_PLACES[place].format(manifest.release_id, settings.canary_share))
     return dg.MaterializeResult(
         metadata={
             "release_id": manifest.release_id,
             "previous": previous or "none",
-            "is_new": previous != manifest.release_id,
+            "is_new": place is Place.CURRENT and previous != manifest.release_id,
+            "place": place.value,
             "documents": manifest.documents,
             "dagster/row_count": manifest.chunks,
             "bytes": sum(ref.bytes for ref in manifest.shards),

@@ -11,7 +11,7 @@ from forebay.documents import content_hash
 from forebay.settings import CorpusSettings, PathSettings
 from forebay.sources.registry import open_source
 from orchestration.abandoned_runs import end_abandoned_runs
-from orchestration.defs.automation import ALL_SHARDS, INCREMENTAL, INGEST_JOB, backfill_job, ingest_job
+from orchestration.defs.automation import ACTIVE, ALL_SHARDS, INCREMENTAL, INGEST_JOB, backfill_job, ingest_job
 from orchestration.run_report import report_failed_run
 from orchestration.sources import absolute_sources
 
@@ -19,13 +19,6 @@ __all__ = ["SENSORS"]
 
 # Dagster ends a tick after 60 s; a source that was begun is looked at to its end.
 _BUDGET_S = 30.0
-_ACTIVE = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dataclass
@@ -73,7 +66,7 @@ def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
     sources = list(dict.fromkeys(absolute_sources(CorpusSettings().sources)))
     if not sources:
         return dg.SkipReason("no source is configured; set FOREBAY_CORPUS_SOURCES to folders or addresses.")
-    if context.instance.get_runs_count(dg.RunsFilter(job_name=INGEST_JOB, statuses=_ACTIVE)):
+    if context.instance.get_runs_count(dg.RunsFilter(job_name=INGEST_JOB, statuses=ACTIVE)):
         return dg.SkipReason(f"a run of {INGEST_JOB} is queued or under way; a later tick looks again")
     watch = _Watch.read(context.cursor)
     look = _look(watch, sources)

@@ -29,6 +29,7 @@ def test_assets_and_what_they_are_made_from(graph):
         "index_shards": ["embeddings", "projection"],
         "evaluation": ["golden_questions", "index_shards"],
         "release": ["evaluation"],
+        "canary_verdict": ["release"],
         "run_report": ["release"],
         "proposed_questions": ["chunks"],
         "maintenance": [],
@@ -66,11 +67,12 @@ def test_every_check_of_the_pipeline_blocks(graph):
         ("index_shards", "index_finds_what_exact_search_finds"),
         ("index_shards", "shards_hold_every_chunk"),
         ("evaluation", "candidate_is_not_worse"),
+        ("canary_verdict", "canary_is_not_worse"),
         ("generator_awq_checkpoint", "awq_answers_like_the_base"),
     }
-    # A bad AWQ checkpoint blocks nothing: the base model serves.
+    # A bad AWQ checkpoint blocks nothing: the base model serves. Nothing is made from a canary that was rolled back.
     advisory = {key.name for key in graph.asset_check_keys if not graph.get(key).blocking}
-    assert advisory == {"awq_answers_like_the_base"}
+    assert advisory == {"awq_answers_like_the_base", "canary_is_not_worse"}
 
 
 def test_assets_that_start_a_jvm_share_a_pool_and_know_their_code():
@@ -99,6 +101,7 @@ def test_jobs_schedules_and_sensors():
         "backfill_job",
         "reembed_job",
         "maintenance_job",
+        "canary_job",
         "quantize_generator_job",
         "weaviate_backup_job",
         "weaviate_restore_job",
@@ -111,6 +114,7 @@ def test_jobs_schedules_and_sensors():
         "sources_sensor",
         "abandoned_runs_sensor",
         "failed_runs_sensor",
+        "canary_sensor",
     }
 
 

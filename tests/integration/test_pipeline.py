@@ -7,6 +7,8 @@ import dagster as dg
 import lance
 import pytest
 
+from forebay.canary.settling import reject_by_hand
+from forebay.canary.trials import CanaryRegistry
 from forebay.candidates import Candidate
 from forebay.embedding.choice import resolve_spec
 from forebay.embedding.sentence_transformer import load_embedder
@@ -235,17 +237,45 @@ def test_a_killed_shard_build_ends_in_the_same_release(ingested, copied):
     assert not list(copied.paths.shards.glob("s*/.building-*"))
 
 
-def test_a_worse_candidate_is_not_promoted(ingested, copied, monkeypatch):
-    from orchestration.defs.release import evaluation, release
-
-    monkeypatch.setenv("FOREBAY_DATA", str(copied.data))
+def _keep_one_shard(copied):
+    """Make a candidate of a corpus of which one shard is left; gives the one before."""
     candidate = Candidate.load(copied.paths.shards)
     chunks = _tables(copied)[1]
     chunks.delete("shard != 0")
     chunks.publish()
     versions = {**candidate.table_versions, "chunks": chunks.published_version()}
-    worse = candidate.model_copy(update={"shards": {0: candidate.shards[0]}, "table_versions": versions})
-    worse.save(copied.paths.shards)
+    smaller = candidate.model_copy(update={"shards": {0: candidate.shards[0]}, "table_versions": versions})
+    smaller.save(copied.paths.shards)
+    return candidate
+
+
+def test_with_a_share_the_candidate_becomes_the_canary(ingested, copied, monkeypatch):
+    from orchestration.defs.release import evaluation, release
+    from orchestration.defs.report import run_report
+
+    monkeypatch.setenv("FOREBAY_DATA", str(copied.data))
+    monkeypatch.setenv("FOREBAY_RELEASE_MARGIN", "1")
+    monkeypatch.setenv("FOREBAY_RELEASE_CANARY_SHARE", "0.2")
+    _keep_one_shard(copied)
+    result = dg.materialize([evaluation, release, run_report])
+    (made,) = result.asset_materializations_for_node("release")
+    canary = CanaryRegistry(copied.paths.releases).current()
+    assert (made.metadata["place"].value, made.metadata["release_id"].value) == ("canary", canary.release_id)
+    assert copied.release_id == canary.against == ingested.release_id != canary.release_id
+    (report,) = result.asset_materializations_for_node("run_report")
+    assert f"Release `{canary.release_id}` is the canary" in report.metadata["report"].value
+    reject_by_hand(copied.paths)
+    # Nothing changed, so the same release again: it is not tried a second time.
+    again = dg.materialize([release], raise_on_error=False)
+    assert "was rolled back (rolled back by hand)" in again.failure_data_for_node("release").error.to_string()
+    assert copied.release_id == ingested.release_id
+
+
+def test_a_worse_candidate_is_not_promoted(ingested, copied, monkeypatch):
+    from orchestration.defs.release import evaluation, release
+
+    monkeypatch.setenv("FOREBAY_DATA", str(copied.data))
+    candidate = _keep_one_shard(copied)
     result = dg.materialize([evaluation, release], raise_on_error=False)
     assert not result.success
     (check,) = result.get_asset_check_evaluations()

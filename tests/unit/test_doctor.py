@@ -1,10 +1,15 @@
 import json
+import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from forebay.canary.settling import introduce
+from forebay.canary.trials import CanaryRegistry
 from forebay.doctor import (
     Status,
+    check_canary,
     check_cores,
     check_disk,
     check_java,
@@ -16,8 +21,10 @@ from forebay.doctor import (
     check_reranker,
 )
 from forebay.java import Java
-from forebay.settings import EmbeddingSettings, PathSettings
+from forebay.releases import ReleaseRegistry
+from forebay.settings import EmbeddingSettings, PathSettings, ReleaseSettings
 from tests.cross_encoder import write_cross_encoder
+from tests.releases import sealed_release
 
 GIB = 2**30
 
@@ -123,3 +130,31 @@ def test_a_reranker_that_is_there_or_not_wanted_is_fine(tmp_path: Path) -> None:
     assert check_reranker("", paths).finding == "none set"
     folder = str(write_cross_encoder(tmp_path / "model"))
     assert [check_reranker(model, paths).status for model in ("", folder)] == [Status.OK, Status.OK]
+
+
+def test_canary(tmp_path: Path) -> None:
+    paths = PathSettings(data=tmp_path)
+    assert check_canary(paths) is None
+    settings = ReleaseSettings(canary_share=0.1)
+    for content in ("c1", "c2"):
+        manifest = sealed_release(paths.shards, content)
+        introduce(ReleaseRegistry(paths.releases).save(manifest).release_id, paths, settings)
+    result = check_canary(paths)
+    assert result is not None
+    assert result.status is Status.OK
+    assert result.finding == f"{manifest.release_id}: 10% of the searches, 0 of 500 compared"
+    canaries = CanaryRegistry(paths.releases)
+    canary = canaries.current()
+    assert canary is not None
+    canaries.write(canary.model_copy(update={"began_at": canary.began_at - timedelta(hours=25)}))
+    late = check_canary(paths)
+    assert late is not None
+    assert (late.status, late.finding.endswith("overdue")) == (Status.WARN, True)
+    shutil.rmtree(paths.shards / manifest.shards[0].path)
+    gone = check_canary(paths)
+    assert gone is not None
+    assert (gone.status, "rollback" in gone.advice) == (Status.FAIL, True)
+    (paths.releases / "canary").write_text("{")
+    damaged = check_canary(paths)
+    assert damaged is not None
+    assert (damaged.status, "damaged" in damaged.finding) == (Status.FAIL, True)

@@ -6,14 +6,17 @@ import lance
 import pyarrow as pa
 import pytest
 
+from forebay.canary.observations import Observation
+from forebay.canary.settling import introduce, reject_by_hand
+from forebay.canary.trials import CanaryRegistry
 from forebay.candidates import Candidate
 from forebay.documents import QUARANTINE
 from forebay.maintenance import maintain
 from forebay.releases import ReleaseRegistry
-from forebay.settings import MaintenanceSettings, PathSettings
+from forebay.settings import CorpusSettings, MaintenanceSettings, PathSettings, ReleaseSettings
 from forebay.tables import quarantine_table
 from forebay.testing import HashEmbedder
-from tests.releases import build_release
+from tests.releases import build_release, sealed_release
 
 _NOW = MaintenanceSettings(retention_days=0)
 
@@ -82,6 +85,40 @@ def test_live_releases_and_what_they_were_made_from_stay(paths):
         assert all((paths.shards / ref.path).is_dir() for ref in manifest.shards)
     assert table.holds_version(made_from)
     assert registry.rollback(shards=paths.shards) == manifests[1].release_id
+
+
+def test_a_canary_and_what_waits_for_it_stay_and_trials_of_others_go(paths):
+    registry, canaries = ReleaseRegistry(paths.releases), CanaryRegistry(paths.releases)
+    settings = ReleaseSettings(canary_share=0.1)
+    old = datetime.now(UTC) - timedelta(days=30)
+    manifests = [registry.save(sealed_release(paths.shards, f"c{n}", created_at=old)) for n in range(4)]
+    current, rejected, canary, waiting = manifests
+    introduce(current.release_id, paths, settings)
+    introduce(rejected.release_id, paths, settings)
+    reject_by_hand(paths)
+    introduce(canary.release_id, paths, settings)
+    introduce(waiting.release_id, paths, settings)
+    canaries.note(canaries.current(), Observation(question="1"))
+    assert maintain(paths, _NOW).releases_removed == 1
+    assert {m.release_id for m in registry.list()} == {m.release_id for m in (current, canary, waiting)}
+    assert all((paths.shards / m.shards[0].path).is_dir() for m in (current, canary, waiting))
+    assert not (paths.shards / rejected.shards[0].path).exists()
+    assert canaries.rejection(rejected.release_id) is None
+    assert len(canaries.observations(canaries.current()).searches) == 1
+
+
+def test_a_candidate_that_was_rolled_back_stays_rejected(paths):
+    registry = ReleaseRegistry(paths.releases)
+    old = datetime.now(UTC) - timedelta(days=30)
+    for content in ("c1", "c2"):
+        manifest = sealed_release(paths.shards, content, created_at=old, corpus=CorpusSettings().name)
+        introduce(registry.save(manifest).release_id, paths, ReleaseSettings(canary_share=0.1))
+    reject_by_hand(paths)
+    refs = {ref.number: ref for ref in manifest.shards}
+    Candidate(embedding=manifest.embedding, index=manifest.index, shards=refs, table_versions={}).save(paths.shards)
+    maintain(paths, _NOW)
+    assert not registry.holds(manifest.release_id)
+    assert CanaryRegistry(paths.releases).rejection(manifest.release_id) is not None
 
 
 def test_a_candidates_shards_stay_and_abandoned_builds_go(paths):

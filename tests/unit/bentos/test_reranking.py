@@ -63,7 +63,7 @@ def test_hits_come_in_the_order_of_the_model_from_all_that_it_reads(follower, st
     for item, texts in zip(items, _texts(before), strict=True):
         scores = dict(zip(texts[:6], model.predict([[item.question, text] for text in texts[:6]]), strict=True))
         expected.append([*sorted(texts[:6], key=lambda text: -scores[text]), *texts[6:]][: item.top_k])
-    after = answer_batch(follower, items, start())
+    after = answer_batch(follower, items, reranking=start())
     assert _texts(after) == expected
     assert _texts(after) != [texts[: item.top_k] for item, texts in zip(items, _texts(before), strict=True)]
     # One of the first three wasn't among them before.
@@ -75,26 +75,26 @@ def test_hits_come_in_the_order_of_the_model_from_all_that_it_reads(follower, st
 @pytest.mark.parametrize("change", [{"rerank": False}, {"mode": "dense"}, {"mode": "bm25"}, {"diversity": 0.5}])
 def test_a_search_that_is_not_for_reranking_stays_as_it_is(follower, start, change):
     item = SearchItem(**{**ITEM.model_dump(), **change})
-    (found,) = answer_batch(follower, [item], start())
+    (found,) = answer_batch(follower, [item], reranking=start())
     assert found == answer_batch(follower, [item])[0]
     assert found.rerank == "off"
 
 
 def test_out_of_time_every_search_has_the_hits_that_it_had(follower, start):
-    found = answer_batch(follower, [ITEM] * 3, start(reranker_budget_ms=0.001))
+    found = answer_batch(follower, [ITEM] * 3, reranking=start(reranker_budget_ms=0.001))
     assert _texts(found) == _texts(answer_batch(follower, [ITEM] * 3))
     assert {outcome.rerank for outcome in found} == {"over_budget"}
 
 
 def test_an_item_that_fails_has_its_error_and_the_others_are_reranked(follower, start):
     bad = ITEM.model_copy(update={"filter": {"nonsense": 1}})
-    found = answer_batch(follower, [bad, ITEM], start())
+    found = answer_batch(follower, [bad, ITEM], reranking=start())
     assert [(outcome.error, outcome.rerank) for outcome in found] == [("bad_filter", "off"), (None, "done")]
 
 
 def test_a_broken_score_costs_the_order_only(follower, start, caplog):
     reranking, broken = start(), ITEM.model_copy(update={"question": "wizzard 1"})
-    found = answer_batch(follower, [broken, ITEM], reranking)
+    found = answer_batch(follower, [broken, ITEM], reranking=reranking)
     assert [outcome.rerank for outcome in found] == ["failed", "done"]
     assert _texts(found)[0] == _texts(answer_batch(follower, [broken]))[0]
     assert "a score is not a number" in caplog.text
@@ -104,7 +104,7 @@ def test_a_broken_score_costs_the_order_only(follower, start, caplog):
 def test_without_its_model_searches_are_answered_and_the_log_says_what_to_do(follower, start, caplog, model):
     with caplog.at_level(logging.ERROR):
         reranking = start(reranker=model)
-    (found,) = answer_batch(follower, [ITEM], reranking)
+    (found,) = answer_batch(follower, [ITEM], reranking=reranking)
     assert found.rerank == "unavailable"
     assert _texts([found]) == _texts(answer_batch(follower, [ITEM]))
     assert "the reranker can't be loaded" in reranking.problem.lower()
@@ -113,7 +113,7 @@ def test_without_its_model_searches_are_answered_and_the_log_says_what_to_do(fol
 
 def test_no_reranker_is_nothing_to_complain_of(follower, start):
     reranking = start(reranker="")
-    assert (reranking.problem, answer_batch(follower, [ITEM], reranking)[0].rerank) == ("", "off")
+    assert (reranking.problem, answer_batch(follower, [ITEM], reranking=reranking)[0].rerank) == ("", "off")
 
 
 def test_waiting_for_others_is_part_of_the_budget(follower, start):
@@ -121,7 +121,7 @@ def test_waiting_for_others_is_part_of_the_budget(follower, start):
     reranking, release = start(reranker_budget_ms=50), threading.Event()
     reranking._thread.submit(release.wait, 20)
     began = time.monotonic()
-    (found,) = answer_batch(follower, [ITEM], reranking)
+    (found,) = answer_batch(follower, [ITEM], reranking=reranking)
     waited_s = time.monotonic() - began
     release.set()
     assert found.rerank == "over_budget"

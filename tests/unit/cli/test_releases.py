@@ -1,14 +1,17 @@
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from forebay.canary.observations import Observation
+from forebay.canary.settling import Place, introduce
+from forebay.canary.trials import Canary, CanaryRegistry
 from forebay.cli.main import app
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.releases import Evaluation, ReleaseManifest, ReleaseRegistry
-from forebay.settings import IndexSettings, PathSettings
+from forebay.settings import IndexSettings, PathSettings, ReleaseSettings
 from tests.releases import seal_shard
 
 runner = CliRunner(env={"COLUMNS": "200"})
@@ -34,6 +37,14 @@ class DataFolder:
 
     def promote(self, manifest: ReleaseManifest) -> None:
         self.registry.promote(manifest.release_id, shards=self.paths.shards)
+
+    def try_out(self, manifest: ReleaseManifest) -> Canary:
+        """Make it the canary."""
+        settings = ReleaseSettings(canary_share=0.1, canary_hours=1)
+        assert introduce(manifest.release_id, self.paths, settings) is Place.CANARY
+        canary = CanaryRegistry(self.paths.releases).current()
+        assert canary is not None
+        return canary
 
     def change_a_byte(self, content: str) -> None:
         segment = self.paths.shards / "s000" / content / "segment"
@@ -132,3 +143,60 @@ def test_a_setting_that_does_not_fit_is_one_sentence(data: DataFolder) -> None:
     result = runner.invoke(app, ["release", "promote", manifest.release_id], env={"FOREBAY_RELEASE_MARGIN": "much"})
     assert result.exit_code == 1
     assert "FOREBAY_RELEASE_MARGIN='much'" in result.stderr
+
+
+@pytest.fixture
+def tried(data: DataFolder) -> Canary:
+    """The canary `bb` beside the current release `aa`, and one search that was compared."""
+    data.promote(data.release("aa", 0.41, day=1))
+    canary = data.try_out(data.release("bb", 0.42, day=2))
+    seen = Observation(question="1", poor=(True, False), ms=(4.0, 3.0), similarity=(0.2, 0.7), overlap10=0.5)
+    CanaryRegistry(data.paths.releases).note(canary, seen)
+    return canary
+
+
+def test_list_and_show_tell_how_the_canary_does(data: DataFolder, tried: Canary) -> None:
+    listed = runner.invoke(app, ["release", "list"]).stdout
+    assert [line.split()[1:3] for line in listed.splitlines()[1:3]] == [["canary,", "10%"], ["current", "2026-01-01"]]
+    for text in (listed, runner.invoke(app, ["release", "show", tried.release_id]).stdout):
+        assert "1 of 500 searches compared, and none of them decides (wait)" in text
+        assert "nothing near enough: 1 against 0 (1 and 0 alone)" in text
+        assert "latency p95: 4.0 ms (- to -) against 3.0 ms (- to -)" in text
+        assert "mean similarity: 0.200 against 0.700" in text
+        assert "overlap@10: 0.500" in text
+        assert "overdue" not in text
+    late = tried.model_copy(update={"began_at": tried.began_at - timedelta(hours=2)})
+    CanaryRegistry(data.paths.releases).write(late)
+    assert "overdue after 1 hours" in runner.invoke(app, ["release", "list"]).stdout
+
+
+def test_promote_without_an_id_makes_the_canary_the_current_release(data: DataFolder, tried: Canary) -> None:
+    result = runner.invoke(app, ["release", "promote"])
+    assert result.stdout == f"{tried.release_id} is the current release.\n"
+    assert (data.registry.current_id(), data.registry.previous_id()) == (tried.release_id, tried.against)
+    assert "promoted by hand" in runner.invoke(app, ["release", "show"]).stdout
+    again = runner.invoke(app, ["release", "promote"])
+    assert again.exit_code == 1
+    assert "there is no canary" in again.stderr
+
+
+def test_rollback_ends_the_canary_first(data: DataFolder, tried: Canary) -> None:
+    result = runner.invoke(app, ["release", "rollback"])
+    assert f"{tried.release_id} is no canary any more; {tried.against} is the current release" in result.stdout
+    assert data.registry.current_id() == tried.against
+    assert [line.split()[1] for line in runner.invoke(app, ["release", "list"]).stdout.splitlines()[1:]] == [
+        "rolled",
+        "current",
+    ]
+    shown = runner.invoke(app, ["release", "show", tried.release_id]).stdout
+    assert "rolled back by hand" in shown
+    assert "nothing near enough: 1 against 0" in shown
+    assert runner.invoke(app, ["release", "rollback"]).exit_code == 1
+
+
+def test_promoting_another_release_ends_the_canary(data: DataFolder, tried: Canary) -> None:
+    other = data.release("cc", 0.42, day=3)
+    assert runner.invoke(app, ["release", "promote", other.release_id]).exit_code == 0
+    assert data.registry.current_id() == other.release_id
+    data.promote(data.registry.load(tried.against))
+    assert CanaryRegistry(data.paths.releases).current() is None

@@ -3,14 +3,16 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
+from forebay.canary.settling import introduce, reject_by_hand
+from forebay.canary.trials import CanaryRegistry
 from forebay.candidates import Candidate
-from forebay.embedding.choice import Calibration, Measured, calibrate, candidate_specs, resolve_spec
+from forebay.embedding.choice import Calibration, Measured, calibrate, candidate_specs, corpus_specs, resolve_spec
 from forebay.embedding.openvino_engine import exported_model
 from forebay.embedding.sentence_transformer import load_embedder
 from forebay.errors import ModelError
 from forebay.models import model_folder
 from forebay.releases import Evaluation, ReleaseManifest, ReleaseRegistry, now
-from forebay.settings import EmbeddingSettings, IndexSettings, PathSettings
+from forebay.settings import EmbeddingSettings, IndexSettings, PathSettings, ReleaseSettings
 from tests.altered_model import write_shallow_model
 
 _FOLDER = model_folder(EmbeddingSettings().model, PathSettings().models)
@@ -103,6 +105,25 @@ def test_where_no_model_is_named_a_corpus_keeps_that_of_its_release(paths, tmp_p
     assert resolve_spec(EmbeddingSettings(), paths) == spec
     default = EmbeddingSettings(model=EmbeddingSettings().model, precision="fp32")
     assert resolve_spec(default, paths) == candidate_specs(_FP32, _FOLDER)[0]
+
+
+def test_a_release_on_trial_decides_before_the_current_one(paths, tmp_path):
+    """Else a night's run would go back to the old model while the new one is the canary, or waits to be."""
+    other = write_shallow_model(tmp_path / "shallow")
+    (spec,) = candidate_specs(EmbeddingSettings(model=str(other), precision="fp32", engine="torch"), other)
+    registry, canaries = ReleaseRegistry(paths.releases), CanaryRegistry(paths.releases)
+    old = candidate_specs(_FP32, _FOLDER)[0]
+    _release(paths, old)
+    _release(paths, spec)
+    registry.rollback(shards=paths.shards)
+    settings, new_id = ReleaseSettings(canary_share=0.1), registry.previous_id()
+    introduce(new_id, paths, settings)
+    assert corpus_specs(paths) == [spec, old]
+    canary = canaries.current()
+    canaries.write(canary.model_copy(update={"release_id": registry.current_id(), "waiting": new_id}))
+    assert corpus_specs(paths) == [spec, old, old]
+    reject_by_hand(paths)
+    assert corpus_specs(paths) == [old]
 
 
 def test_a_damaged_manifest_does_not_keep_the_pipeline_from_running(paths):
