@@ -14,7 +14,10 @@ import openai
 import psutil
 import pytest
 
+from forebay.canary.settling import introduce, reject_by_hand
+from forebay.canary.trials import CanaryRegistry
 from forebay.releases import ReleaseRegistry
+from forebay.settings import ReleaseSettings
 from tests.pipeline import ROOT
 
 pytestmark = pytest.mark.e2e
@@ -202,6 +205,33 @@ def test_no_request_fails_while_the_release_changes(services, ingested):
             thread.join()
     assert failures == []
     assert seen == {original.release_id, smaller.release_id}
+
+
+def test_a_canary_answers_its_share_and_is_compared(services, ingested):
+    registry, canaries = ReleaseRegistry(ingested.paths.releases), CanaryRegistry(ingested.paths.releases)
+    original = registry.current()
+    smaller = registry.save(original.model_copy(update={"shards": original.shards[:-1]}))
+    introduce(smaller.release_id, ingested.paths, ReleaseSettings(canary_share=0.5))
+    canary = canaries.current()
+    try:
+        _until(lambda: _canary(services) == smaller.release_id)
+        questions = [f"wing in flow {number}" for number in range(20)]
+        wanted = [smaller if canary.takes(question) else original for question in questions]
+        for question, manifest in zip(questions, wanted, strict=True):
+            response = httpx.post(f"{services.url}/v1/search", json={"query": question}, timeout=30)
+            assert response.json()["release"] == manifest.release_id
+        _until(lambda: len(canaries.observations(canary).searches) == wanted.count(smaller) > 0)
+        assert all(seen.ms and min(seen.ms) > 0 for seen in canaries.observations(canary).searches)
+    finally:
+        reject_by_hand(ingested.paths)
+    _until(lambda: _canary(services) is None)
+    assert (
+        httpx.post(f"{services.url}/v1/search", json={"query": questions[0]}).json()["release"] == original.release_id
+    )
+
+
+def _canary(services):
+    return httpx.get(f"{services.url}/health", timeout=30).json()["retriever"]["canary"]
 
 
 def _served(services):
