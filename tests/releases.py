@@ -64,10 +64,10 @@ def build_release(root, documents, embedder, *, shards=2, index=None, reduction=
     return _manifest(embedder, index, refs, len(documents), reduction)
 
 
-def cluster_release(embedder, chunks, content):
+def cluster_release(embedder, chunks, content, index=None):
     """Give the manifest of a release that lies in a cluster: it has no files."""
     ref = ShardRef(number=0, content=content, path="", chunks=chunks, bytes=0, checksum="")
-    return _manifest(embedder, IndexSettings(), [ref], chunks)
+    return _manifest(embedder, index or IndexSettings(), [ref], chunks)
 
 
 def _manifest(embedder, index, refs, documents, reduction=None):
