@@ -58,17 +58,28 @@ class IndexSettings(BaseSettings):
     """Language of stemmer and stop words."""
     store: Literal["embedded", "weaviate"] = "embedded"
     """Where releases lie: in files that every retriever opens, or in a Weaviate cluster (docs/weaviate.md)."""
+    tenants: bool = False
+    """Whether each tenant's documents lie in a shard of Weaviate of their own, for hard isolation; what that costs:
+    docs/weaviate.md."""
 
     @property
     def identity(self) -> str:
         """Name everything that decides about a shard; a setting that does nothing is left out, so that ids last."""
         idle = {"reduction", "dimensions"} if self.reduction == "none" else set[str]()
-        return self.model_dump_json(exclude=idle | ({"store"} if self.store == "embedded" else set()))
+        idle |= {"store"} if self.store == "embedded" else set[str]()
+        idle |= set[str]() if self.tenants else {"tenants"}
+        return self.model_dump_json(exclude=idle)
 
     @model_validator(mode="after")
     def _has_dimensions(self) -> "IndexSettings":
         if (self.reduction == "none") != (self.dimensions is None):
             raise ValueError("reduction and dimensions belong together: set both, or neither.")
+        return self
+
+    @model_validator(mode="after")
+    def _has_tenants_in_a_cluster(self) -> "IndexSettings":
+        if self.tenants and self.store != "weaviate":
+            raise ValueError("tenants are Weaviate's: set store to weaviate, or tenants to false.")
         return self
 
 

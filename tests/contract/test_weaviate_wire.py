@@ -417,7 +417,7 @@ def test_wrong_ways_of_saying_who_we_are_are_named(wire, secret_file):
     ("answers", "error", "says"),
     [
         (None, ConfigurationError, "has no OIDC.*unset the secret"),
-        ((503, {}), ReleaseError, "answers 503"),
+        ((503, {"href": ""}), ReleaseError, "answers 503"),
         ((200, "<html>Sign in</html>"), ReleaseError, "no OIDC configuration.*proxy"),
     ],
 )
