@@ -5,6 +5,7 @@ and replicas do when a loader dies, this doesn't tell.
 """
 
 import argparse
+import json
 import random
 import signal
 import subprocess
@@ -34,20 +35,21 @@ _EXPECTED, _KILLED = "a" * 16, "b" * 16
 """Ids of two releases: loaded without and with kills."""
 
 
-def _batches(partition: int, n_rows: int) -> Iterator[pa.RecordBatch]:
+def _batches(partition: int, n_rows: int, tenants: int) -> Iterator[pa.RecordBatch]:
     """Make the chunks of a partition, the same every time."""
     chosen = np.random.default_rng(partition)
     for start in range(0, n_rows, _BATCH_ROWS):
         n = min(_BATCH_ROWS, n_rows - start)
         vectors = chosen.standard_normal((n, _DIM), dtype=np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        rows = [_row(partition, start + number, chosen.choice(_WORDS, 12)) for number in range(n)]
+        rows = [_row(partition, start + number, chosen.choice(_WORDS, 12), tenants) for number in range(n)]
         batch = pa.RecordBatch.from_pylist(rows)
         yield batch.append_column("vector", pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), _DIM))
 
 
-def _row(partition: int, number: int, words: np.ndarray) -> dict[str, Any]:
+def _row(partition: int, number: int, words: np.ndarray, tenants: int) -> dict[str, Any]:
     doc_id, text = f"d{partition}-{number}", " ".join(words)
+    tenant = {"tenant": f"tenant {number % tenants}"} if tenants and number % (tenants + 1) else {}
     return {
         "chunk_id": chunk_id("bench", doc_id, 0),
         "doc_id": doc_id,
@@ -62,18 +64,19 @@ def _row(partition: int, number: int, words: np.ndarray) -> dict[str, Any]:
         "uri": f"{doc_id}.txt",
         "format": "text",
         "language": "en",
-        "metadata": f'{{"number": {number % 100}}}',
+        "metadata": json.dumps({"number": number % 100, **tenant}),
         "locations": "[]",
     }
 
 
-def _load(settings: WeaviateSettings, release_id: str, partitions: int, rows: int) -> None:
+def _load(settings: WeaviateSettings, release_id: str, options: argparse.Namespace) -> None:
     """Load what a release lacks, partition after partition, as the pipeline's tasks do."""
+    rows, tenants = options.objects // options.partitions, options.tenants
     with connected_store(settings) as store:
-        store.prepare(release_id, IndexSettings())
-        for number in range(partitions):
+        store.prepare(release_id, IndexSettings(store="weaviate", tenants=tenants > 0))
+        for number in range(options.partitions):
             if not store.holds_partition(release_id, number, f"c{number}", rows):
-                store.load_partition(release_id, number, f"c{number}", _batches(number, rows), dim=_DIM)
+                store.load_partition(release_id, number, f"c{number}", _batches(number, rows, tenants), dim=_DIM)
 
 
 def _serve() -> None:
@@ -82,13 +85,19 @@ def _serve() -> None:
     serve(wire)
     print(wire.url, wire.grpc_port, flush=True)
     for command in sys.stdin:
-        expected, found = (wire.objects[f"ForebayChunks_{name}"] for name in (_EXPECTED, _KILLED))
+        expected, found = (_objects(wire, name) for name in (_EXPECTED, _KILLED))
         if command.strip() == "count":
             print(len(wire.received), flush=True)
         else:
             same = sum(found.get(key) == item for key, item in expected.items())
             print(same, len(expected.keys() - found.keys()), len(found.keys() - expected.keys()), flush=True)
     wire.stop()
+
+
+def _objects(wire: Wire, release_id: str) -> dict[tuple[str, str], Any]:
+    """Give what a release holds, by tenant and id."""
+    places = wire.of_collection(f"ForebayChunks_{release_id}")
+    return {(place.partition("/")[2], key): item for place, held in places.items() for key, item in held.items()}
 
 
 @contextmanager
@@ -115,7 +124,7 @@ def _start_loader(settings: WeaviateSettings, options: argparse.Namespace) -> su
     # fmt: off
     command = [
         sys.executable, __file__, "--load", settings.url, str(settings.grpc_port),
-        "--objects", str(options.objects), "--partitions", str(options.partitions),
+        "--objects", str(options.objects), "--partitions", str(options.partitions), "--tenants", str(options.tenants),
     ]
     # fmt: on
     return subprocess.Popen(command, cwd=ROOT)
@@ -126,21 +135,23 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--partitions", type=int, default=8)
+    parser.add_argument(
+        "--tenants", type=int, default=0, help="tenants beside the shared one; 0: the collection has none"
+    )
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--load", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    rows = options.objects // options.partitions
     if options.serve:
         _serve()
         return
     if options.load:
         url, port = options.load
-        _load(WeaviateSettings(url=url, grpc_port=int(port)), _KILLED, options.partitions, rows)
+        _load(WeaviateSettings(url=url, grpc_port=int(port)), _KILLED, options)
         return
     chosen, began = random.Random(options.seed), time.monotonic()
     with _double() as (server, settings):
-        _load(settings, _EXPECTED, options.partitions, rows)
+        _load(settings, _EXPECTED, options)
         whole_s = time.monotonic() - began
         print(f"undisturbed: {whole_s:.0f} s", flush=True)
         # Moments by what the double has received, so that each falls into a load, however fast the machine is.
@@ -162,7 +173,9 @@ def main() -> None:
         if loader.wait():
             sys.exit("the last load failed by itself.")
         identical, missing, extra = _ask(server, "compare")
-    figures = {"objects": rows * options.partitions, "kills": kills, "identical": identical, "missing": missing}
+    objects = options.objects // options.partitions * options.partitions
+    figures = {"objects": objects, "tenants": options.tenants, "kills": kills}
+    figures |= {"identical": identical, "missing": missing}
     seconds = {"undisturbed_s": round(whole_s, 1), "seconds": round(time.monotonic() - began, 1)}
     report({**figures, "extra": extra, **seconds})
 

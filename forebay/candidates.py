@@ -29,6 +29,9 @@ class Candidate(BaseModel):
     """Version of what a shard's folder holds; earlier versions of Forebay didn't say."""
     reduction: str = ""
     """Fingerprint of the map that the vectors were reduced with; empty where they are whole."""
+    release: str = ""
+    """Release whose collection in a cluster the shards lie in, though it may still lack some; empty where they lie in
+    files, and in candidates of earlier versions of Forebay."""
     shards: dict[int, ShardRef]
     """By number; a shard without chunks is left out."""
     table_versions: dict[str, int]

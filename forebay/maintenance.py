@@ -40,7 +40,7 @@ class MaintenanceReport:
     releases_removed: int
     """Manifests."""
     collections_removed: int
-    """Collections in Weaviate of releases that aren't kept, or were never finished."""
+    """Collections in Weaviate of releases that aren't kept, or weren't finished within the retention."""
 
 
 def maintain(paths: PathSettings, settings: MaintenanceSettings) -> MaintenanceReport:
@@ -70,7 +70,7 @@ def maintain(paths: PathSettings, settings: MaintenanceSettings) -> MaintenanceR
     for path in _unused_embeddings(paths.tables, kept, candidate, settings):
         before[path.stem] = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         shutil.rmtree(path)
-    collections = _remove_collections(kept, candidate) if "weaviate" in stores else 0
+    collections = _remove_collections(kept, candidate, settings) if "weaviate" in stores else 0
     return MaintenanceReport(before, after, versions, shards, len(removed), collections)
 
 
@@ -99,13 +99,22 @@ def _remove_shards(folder: Path, kept: list[ReleaseManifest], candidate: Candida
     return removed
 
 
-def _remove_collections(kept: list[ReleaseManifest], candidate: Candidate | None) -> int:
+def _remove_collections(kept: list[ReleaseManifest], candidate: Candidate | None, settings: MaintenanceSettings) -> int:
+    """Remove what no kept release and no candidate names, once it is old: a load that isn't done yet has neither."""
     # The client is heavy, and only some data folders need it.
     from forebay.store.weaviate_store import connected_store
 
     needed = {manifest.release_id for manifest in kept} | _ids_of(candidate)
+    # A candidate of some partitions only lies in the collection of the release that has all of them.
+    needed |= set() if candidate is None else {candidate.release}
+    oldest = time.time() - settings.retention_days * 86400
     with connected_store() as store:
-        unused = store.release_ids() - needed - {store.current_id()}
+        needed.add(store.current_id() or "")
+        unused = {
+            found
+            for found, created in store.created().items()
+            if found not in needed and (created is None or created.timestamp() < oldest)
+        }
         for found in sorted(unused):
             store.remove(found)
     return len(unused)

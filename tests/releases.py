@@ -71,10 +71,10 @@ def sealed_release(root, content, **changes):
     return _manifest(embedder, IndexSettings(), [seal_shard(root, content)], 2).model_copy(update=changes)
 
 
-def cluster_release(embedder, chunks, content):
+def cluster_release(embedder, chunks, content, index=None):
     """Give the manifest of a release that lies in a cluster: it has no files."""
     ref = ShardRef(number=0, content=content, path="", chunks=chunks, bytes=0, checksum="")
-    return _manifest(embedder, IndexSettings(), [ref], chunks)
+    return _manifest(embedder, index or IndexSettings(), [ref], chunks)
 
 
 def _manifest(embedder, index, refs, documents, reduction=None):

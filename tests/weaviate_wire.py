@@ -1,10 +1,12 @@
 """A double of Weaviate's protocol, made of the client's own protobuf stubs: it records, injects faults, and counts.
 
+What it says of tenants is what the server's sources say (usecases/multitenancy, usecases/schema/tenant.go).
 It is no database: objects lie in a dict, a vector search looks at all of them, BM25 counts words. What a real server
 does beyond the protocol, it doesn't tell.
 """
 
 import json
+import re
 import struct
 import threading
 from collections import defaultdict
@@ -24,24 +26,16 @@ from weaviate.proto.v1 import (
     batch_pb2,
     properties_pb2,
     search_get_pb2,
+    tenants_pb2,
     weaviate_pb2_grpc,
 )
 
 from forebay.settings import WeaviateSettings
+from tests.weaviate_definitions import completed, has_tenants
 
 _OPERATOR = base_pb2.Filters.Operator
 _REPLY = batch_pb2.BatchStreamReply
-# What a server adds to a collection's vector index, and the client wants to read back.
-_HNSW_DEFAULTS = {
-    "cleanupIntervalSeconds": 300,
-    "dynamicEfMin": 100,
-    "dynamicEfMax": 500,
-    "dynamicEfFactor": 8,
-    "ef": -1,
-    "flatSearchCutoff": 40_000,
-    "skip": False,
-    "vectorCacheMaxObjects": 10**12,
-}
+_TENANT = re.compile(r"[A-Za-z0-9\-_]{1,64}")
 
 
 @dataclass
@@ -59,10 +53,13 @@ class Wire:
     classes: dict = field(default_factory=dict)
     aliases: dict = field(default_factory=dict)
     objects: dict = field(default_factory=lambda: defaultdict(dict))
-    """Objects by collection and id: (properties, bytes of the vector)."""
+    """Objects by collection, or collection and tenant (`place`), and id: (properties, bytes of the vector)."""
+    tenants: dict = field(default_factory=lambda: defaultdict(set))
+    """Names of tenants by collection."""
     rest: list = field(default_factory=list)
     """(method, path, body, headers) of every REST request."""
     searches: list = field(default_factory=list)
+    counts: list = field(default_factory=list)
     deletes: list = field(default_factory=list)
     streams: list = field(default_factory=list)
     """Consistency level of every stream."""
@@ -80,6 +77,8 @@ class Wire:
     """Searches with the fault `wait` wait for it, or until they are cancelled."""
     oidc_secret: str = ""
     """Client secret that gives tokens; without one, there is no OIDC."""
+    oidc_answer: tuple | None = None
+    """Status and body that the question about OIDC is answered with, whatever is the case."""
     tokens: list = field(default_factory=list)
     """The form of every request for a token; they are called `token1`, `token2`, ..."""
     token_s: int = 3600
@@ -106,6 +105,37 @@ class Wire:
 
     def resolve(self, name):
         return self.aliases.get(name, name)
+
+    def has_tenants(self, name):
+        return has_tenants(self.classes.get(name, {}))
+
+    def place(self, collection, tenant):
+        """Name where objects of a collection lie in `objects`.
+
+        Raises:
+            LookupError: a server doesn't answer such a call; with what it says.
+        """
+        name = self.resolve(collection)
+        if not self.has_tenants(name):
+            if tenant:
+                raise LookupError(f"class {name} has multi-tenancy disabled, but request was with tenant")
+            return name
+        if not tenant:
+            raise LookupError(f"class {name} has multi-tenancy enabled, but request was without tenant")
+        if tenant not in self.tenants[name]:
+            raise LookupError(f'tenant not found: "{tenant}"')
+        return f"{name}/{tenant}"
+
+    def of_collection(self, name):
+        """Give the objects of a collection by place."""
+        return {place: dict(held) for place, held in self.objects.items() if place.partition("/")[0] == name}
+
+    def drop(self, name):
+        """Lose a collection."""
+        self.classes.pop(name, None)
+        self.tenants.pop(name, None)
+        for place in self.of_collection(name):
+            del self.objects[place]
 
 
 def holds(message, properties):
@@ -163,7 +193,12 @@ class _Service(weaviate_pb2_grpc.WeaviateServicer):
                 continue
             properties = MessageToDict(item.properties.non_ref_properties)
             properties |= {part.prop_name: list(part.values) for part in item.properties.text_array_properties}
-            self._wire.objects[self._wire.resolve(item.collection)][item.uuid] = (properties, item.vector_bytes)
+            try:
+                place = self._wire.place(item.collection, item.tenant)
+            except LookupError as exc:
+                results.errors.add(uuid=item.uuid, error=exc.args[0])
+                continue
+            self._wire.objects[place][item.uuid] = (properties, item.vector_bytes)
             results.successes.add(uuid=item.uuid)
         return results
 
@@ -184,7 +219,7 @@ class _Service(weaviate_pb2_grpc.WeaviateServicer):
     def BatchDelete(self, request, context):
         self._wire.deletes.append(request)
         self._interrupt("delete", context)
-        held = self._wire.objects[self._wire.resolve(request.collection)]
+        held = self._held(request, context)
         matches = [key for key, (properties, _) in held.items() if holds(request.filters, properties)]
         for key in matches[: self._wire.delete_limit]:
             del held[key]
@@ -193,8 +228,9 @@ class _Service(weaviate_pb2_grpc.WeaviateServicer):
         )
 
     def Aggregate(self, request, context):
+        self._wire.counts.append(request)
         self._interrupt("aggregate", context)
-        n = len(self._matching(request))
+        n = len(self._matching(request, context))
         return aggregate_pb2.AggregateReply(single_result=aggregate_pb2.AggregateReply.Single(objects_count=n))
 
     def Search(self, request, context):
@@ -202,17 +238,33 @@ class _Service(weaviate_pb2_grpc.WeaviateServicer):
         self._wire.metadata.append(dict(context.invocation_metadata()))
         self._wire.peers.add(context.peer())
         self._interrupt("search", context)
+        matching = self._matching(request, context)
         if request.HasField("near_vector"):
             question = _floats(request.near_vector.vectors[0].vector_bytes)
-            scored = [(1 - float(question @ _floats(item[1])), key, item) for key, item in self._matching(request)]
+            scored = [(1 - float(question @ _floats(item[1])), key, item) for key, item in matching]
             scored.sort(key=lambda entry: entry[0])
         else:
-            scored = [(_words(request.bm25_search, item[0]), key, item) for key, item in self._matching(request)]
+            scored = [(_words(request.bm25_search, item[0]), key, item) for key, item in matching]
             scored = sorted((entry for entry in scored if entry[0]), key=lambda entry: -entry[0])
         return search_get_pb2.SearchReply(results=[_result(request, *entry) for entry in scored[: request.limit]])
 
-    def _matching(self, request):
-        held = self._wire.objects[self._wire.resolve(request.collection)]
+    def TenantsGet(self, request, context):
+        name = self._wire.resolve(request.collection)
+        if not self._wire.has_tenants(name):
+            context.abort(grpc.StatusCode.UNKNOWN, f'multi-tenancy is not enabled for class "{name}"')
+        held = set(self._wire.tenants[name])
+        wanted = held & set(request.names.values) if request.HasField("names") else held
+        status = tenants_pb2.TENANT_ACTIVITY_STATUS_ACTIVE
+        return tenants_pb2.TenantsGetReply(tenants=[{"name": one, "activity_status": status} for one in wanted])
+
+    def _held(self, request, context):
+        try:
+            return self._wire.objects[self._wire.place(request.collection, request.tenant)]
+        except LookupError as exc:
+            context.abort(grpc.StatusCode.UNKNOWN, exc.args[0])
+
+    def _matching(self, request, context):
+        held = self._held(request, context)
         has_filter = request.HasField("filters")
         return [(key, item) for key, item in held.items() if not has_filter or holds(request.filters, item[0])]
 
@@ -269,7 +321,7 @@ class _Rest(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0].removeprefix("/v1/")
         self.wire.rest.append((self.command, path, body, dict(self.headers)))
         status, answer = self._answer(path.split("/"), body)
-        payload = json.dumps(answer).encode()
+        payload = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(payload)))
@@ -285,21 +337,8 @@ class _Rest(BaseHTTPRequestHandler):
                 return self._identity(path[-1], body)
             case "GET", ["meta"]:
                 return 200, {"version": "1.39.0", "grpcMaxMessageSize": 104858000}
-            case "POST", ["schema"]:
-                defaults = {"indexFilterable": True, "indexSearchable": False, "indexRangeFilters": False}
-                body["properties"] = [defaults | item for item in body["properties"]]
-                vector = body["vectorConfig"]["default"]
-                vector["vectorIndexConfig"] = _HNSW_DEFAULTS | vector["vectorIndexConfig"]
-                wire.classes[body["class"]] = body
-                return 200, body
-            case "GET", ["schema"]:
-                return 200, {"classes": list(wire.classes.values())}
-            case "GET", ["schema", name] if name in wire.classes:
-                return 200, wire.classes[name]
-            case "DELETE", ["schema", name]:
-                wire.classes.pop(name, None)
-                wire.objects.pop(name, None)
-                return 200, {}
+            case _, ["schema", *name]:
+                return self._schema(name, body)
             case "GET", ["nodes", *_]:
                 shard = {
                     "class": "",
@@ -317,6 +356,37 @@ class _Rest(BaseHTTPRequestHandler):
                 return self._backup(what, body)
         return 404, {"error": [{"message": "not found"}]}
 
+    def _schema(self, name, body):
+        wire = self.wire
+        match self.command, name:
+            case "POST", []:
+                try:
+                    wire.classes[body["class"]] = completed(body)
+                except ValueError as exc:
+                    return 422, {"error": [{"message": str(exc)}]}
+                return 200, body
+            case "GET", []:
+                return 200, {"classes": list(wire.classes.values())}
+            case "GET", [one] if one in wire.classes:
+                return 200, wire.classes[one]
+            case "DELETE", [one]:
+                wire.drop(one)
+                return 200, {}
+            case "POST", [one, "tenants"] if one in wire.classes:
+                return self._create_tenants(one, [tenant["name"] for tenant in body])
+        return 404, {"error": [{"message": "not found"}]}
+
+    def _create_tenants(self, name, tenants):
+        if not self.wire.has_tenants(name):
+            return 422, {"error": [{"message": f'multi-tenancy is not enabled for class "{name}"'}]}
+        if not all(_TENANT.fullmatch(one) for one in tenants):
+            message = "tenant name should only contain alphanumeric characters (a-z, A-Z, 0-9), underscore (_), and "
+            return 422, {"error": [{"message": message + "hyphen (-), with a length between 1 and 64 characters"}]}
+        if fault := self.wire.take("tenants"):
+            return 500, {"error": [{"message": fault.kind}]}
+        self.wire.tenants[name] |= set(tenants)
+        return 200, [{"name": one, "activityStatus": "HOT"} for one in tenants]
+
     def _backup(self, what, body):
         wire, (backend, *rest) = self.wire, what
         answer = {"id": "", "path": "p", "backend": backend, "classes": [], "status": "STARTED"}
@@ -324,12 +394,16 @@ class _Rest(BaseHTTPRequestHandler):
             case "POST", []:
                 if (backend, body["id"]) in wire.backups:
                     return 422, {"error": [{"message": "backup already exists"}]}
-                held = {name: (wire.classes[name], dict(wire.objects[name])) for name in body["include"]}
-                wire.backups[backend, body["id"]] = held
+                wire.backups[backend, body["id"]] = {
+                    name: (wire.classes[name], set(wire.tenants[name]), wire.of_collection(name))
+                    for name in body["include"]
+                }
                 return 200, answer
             case "POST", [name, "restore"] if (backend, name) in wire.backups:
                 for collection in body["include"]:
-                    wire.classes[collection], wire.objects[collection] = wire.backups[backend, name][collection]
+                    held = wire.backups[backend, name][collection]
+                    wire.classes[collection], wire.tenants[collection] = held[0], set(held[1])
+                    wire.objects.update(held[2])
                 return 200, answer
             case "GET", [name, *_] if (backend, name) in wire.backups:
                 state = wire.backup_states.pop(0) if wire.backup_states else "SUCCESS"
@@ -340,6 +414,8 @@ class _Rest(BaseHTTPRequestHandler):
         """Be the identity provider, and say where it is."""
         wire = self.wire
         match asked:
+            case "openid-configuration" if wire.oidc_answer:
+                return wire.oidc_answer
             case "openid-configuration" if wire.oidc_secret:
                 return 200, {"href": f"{wire.url}/provider", "clientId": "forebay", "scopes": ["openid"]}
             case "provider":

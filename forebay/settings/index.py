@@ -61,6 +61,9 @@ class IndexSettings(BaseSettings):
     """With `document`, language of documents that have too few words to tell."""
     store: Literal["embedded", "weaviate"] = "embedded"
     """Where releases lie: in files that every retriever opens, or in a Weaviate cluster (docs/weaviate.md)."""
+    tenants: bool = False
+    """Whether each tenant's documents lie in a shard of Weaviate of their own, for hard isolation; what that costs:
+    docs/weaviate.md."""
 
     @property
     def identity(self) -> str:
@@ -72,6 +75,8 @@ class IndexSettings(BaseSettings):
         elif self.bm25_language == BY_DOCUMENT:
             # Weaviate has a tokenizer of its own; the name is the one that its releases have had before.
             written = self.model_copy(update={"bm25_language": "english"})
+        if not self.tenants:
+            idle |= {"tenants"}
         if written.bm25_language != BY_DOCUMENT:
             idle |= {"bm25_fallback_language"}
         return written.model_dump_json(exclude=idle)
@@ -88,6 +93,12 @@ class IndexSettings(BaseSettings):
     def _has_dimensions(self) -> "IndexSettings":
         if (self.reduction == "none") != (self.dimensions is None):
             raise ValueError("reduction and dimensions belong together: set both, or neither.")
+        return self
+
+    @model_validator(mode="after")
+    def _has_tenants_in_a_cluster(self) -> "IndexSettings":
+        if self.tenants and self.store != "weaviate":
+            raise ValueError("tenants are Weaviate's: set store to weaviate, or tenants to false.")
         return self
 
 

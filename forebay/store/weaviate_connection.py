@@ -1,11 +1,14 @@
 """How a Weaviate cluster is reached."""
 
+import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import weaviate
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.httpx_client import OAuth2Client
@@ -26,6 +29,8 @@ from forebay.settings import WeaviateSettings
 
 __all__ = ["connect", "connect_async"]
 
+_INIT_TIMEOUT_S = 5
+
 
 def connect(settings: WeaviateSettings) -> WeaviateClient:
     """Connect to a cluster for everything but searches; whoever asked for it closes the client.
@@ -34,12 +39,13 @@ def connect(settings: WeaviateSettings) -> WeaviateClient:
 
     Raises:
         ConfigurationError: a secret's file can't be read, there is both an API key and a client secret, a scope is
-            missing, or the address names no port.
+            missing, there is a client secret and the cluster has no OIDC, or the address names no port.
         ReleaseError: the cluster or its identity provider doesn't answer, or refuses who we are.
     """
     # Who asks here counts what was written, which takes longer than a search may.
     parameters = _parameters(settings, query_s=settings.insert_timeout_s)
     with _named(settings):
+        _require_oidc(settings)
         return weaviate.connect_to_custom(**parameters)
 
 
@@ -52,6 +58,7 @@ async def connect_async(settings: WeaviateSettings) -> WeaviateAsyncClient:
     """
     client = weaviate.use_async_with_custom(**_parameters(settings, query_s=settings.query_timeout_s))
     with _named(settings):
+        await asyncio.to_thread(_require_oidc, settings)
         try:
             await client.connect()
         except BaseException:
@@ -71,12 +78,45 @@ def _parameters(settings: WeaviateSettings, *, query_s: float) -> dict[str, Any]
         "grpc_secure": tls if settings.grpc_tls is None else settings.grpc_tls,
         "auth_credentials": _credentials(settings),
         "additional_config": AdditionalConfig(
-            timeout=Timeout(init=5, query=query_s, insert=settings.insert_timeout_s),
+            timeout=Timeout(init=_INIT_TIMEOUT_S, query=query_s, insert=settings.insert_timeout_s),
             # Otherwise gRPC gives all channels of a process to one address the same connection.
             grpc_config=GrpcConfig(channel_options=[("grpc.use_local_subchannel_pool", 1)]),
         ),
         "skip_init_checks": settings.skip_init_checks,
     }
+
+
+def _require_oidc(settings: WeaviateSettings) -> None:
+    """See to it that the cluster names an identity provider: where it names none, the client goes on as nobody.
+
+    Raises:
+        ConfigurationError: there is a client secret, and the cluster has no OIDC.
+        ReleaseError: the cluster doesn't answer as it should.
+    """
+    if settings.oidc_client_secret_file is None:
+        return
+    address = f"{settings.url.rstrip('/')}/v1/.well-known/openid-configuration"
+    try:
+        answer = httpx.get(address, timeout=_INIT_TIMEOUT_S, trust_env=False)
+    except HTTPError as exc:
+        raise ReleaseError(
+            f"Weaviate at {settings.url!r} doesn't answer; start it, or correct FOREBAY_WEAVIATE_URL."
+        ) from exc
+    if answer.status_code == HTTPStatus.NOT_FOUND:
+        raise ConfigurationError(
+            f"there is a client secret (FOREBAY_WEAVIATE_OIDC_CLIENT_SECRET_FILE), but Weaviate at {settings.url!r} "
+            "has no OIDC; set AUTHENTICATION_OIDC_ENABLED and what belongs to it on the cluster, or unset the secret "
+            "and use FOREBAY_WEAVIATE_API_KEY_FILE."
+        )
+    try:
+        is_found = answer.status_code == HTTPStatus.OK and "href" in answer.json()
+    except ValueError:
+        is_found = False
+    if not is_found:
+        raise ReleaseError(
+            f"{address!r} answers {answer.status_code} and no OIDC configuration; correct FOREBAY_WEAVIATE_URL, or "
+            "look at the proxy in front of Weaviate."
+        )
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Loading one partition into a Weaviate collection so that it holds these chunks and no others, however often tried."""
 
+import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from weaviate.exceptions import WeaviateBaseError
 from forebay.errors import IndexBuildError
 from forebay.settings import WeaviateSettings
 from forebay.store.weaviate_schema import LOAD, PARTITION, chunk_properties
+from forebay.store.weaviate_tenants import Tenancy, tenant_of
 
 __all__ = ["PartitionLoad", "count_chunks"]
 
@@ -26,6 +28,7 @@ _NORM_TOLERANCE = 1e-3
 class _Object:
     properties: dict[str, Any]
     vector: list[float]
+    tenant: str | None
 
 
 class PartitionLoad:
@@ -35,10 +38,8 @@ class PartitionLoad:
     starts again writes the same objects, and what an earlier content left behind is known by it.
     """
 
-    def __init__(
-        self, collection: Collection[Any, Any], number: int, content: str, dim: int, settings: WeaviateSettings
-    ) -> None:
-        self._collection = collection
+    def __init__(self, tenancy: Tenancy, number: int, content: str, dim: int, settings: WeaviateSettings) -> None:
+        self._tenancy = tenancy
         self._number = number
         self._content = content
         self._dim = dim
@@ -60,11 +61,15 @@ class PartitionLoad:
         for batch in batches:
             for start in range(0, batch.num_rows, _BLOCK_ROWS):
                 block = self._block(batch.slice(start, _BLOCK_ROWS), sent)
+                self._create_tenants(block)
                 self._send(block)
                 sent.update(block)
         try:
-            self._delete_stale()
-            held = count_chunks(self._collection, self._number)
+            # All tenants: a document that had another one before left its chunks there.
+            views = self._tenancy.views()
+            for view in views:
+                self._delete_stale(view)
+            held = sum(count_chunks(view, self._number) for view in views)
         except WeaviateBaseError as exc:
             raise IndexBuildError(f"partition {self._number} can't be finished, Weaviate fails: {exc}") from exc
         if held != len(sent):
@@ -77,12 +82,21 @@ class PartitionLoad:
         vectors = _unit_vectors(batch.column("vector"), batch.num_rows, self._dim)
         rows = batch.drop_columns(["vector"]).to_pylist()
         block = {
-            row["chunk_id"]: _Object(chunk_properties(row, self._number, self._content), vector)
+            row["chunk_id"]: _Object(chunk_properties(row, self._number, self._content), vector, self._tenant(row))
             for row, vector in zip(rows, vectors, strict=True)
         }
         if len(block) < len(rows) or not sent.isdisjoint(block):
             raise IndexBuildError(f"partition {self._number} has two chunks of one id; the chunk table is damaged.")
         return block
+
+    def _tenant(self, row: Mapping[str, Any]) -> str | None:
+        return tenant_of(json.loads(row["metadata"])) if self._tenancy.has_tenants else None
+
+    def _create_tenants(self, block: Mapping[str, _Object]) -> None:
+        try:
+            self._tenancy.create({item.tenant for item in block.values() if item.tenant is not None})
+        except WeaviateBaseError as exc:
+            raise IndexBuildError(f"Weaviate doesn't create the tenants of partition {self._number}: {exc}") from exc
 
     def _send(self, block: Mapping[str, _Object]) -> None:
         waiting, reason = block, ""
@@ -104,23 +118,22 @@ class PartitionLoad:
         A server that closes the stream early ends it without an error: only the confirmed ids tell what is stored.
         """
         reason = "the stream ended early"
-        batch = self._collection.batch
         try:
-            with batch.stream() as stream:
+            with self._tenancy.stream() as add:
                 for key, item in objects.items():
-                    stream.add_object(properties=item.properties, uuid=key, vector=item.vector)
+                    add(properties=item.properties, uuid=key, vector=item.vector, tenant=item.tenant)
         # Where the client's own thread has died, it raises whatever that thread died of, or a bare Exception.
         except Exception as exc:
             reason = str(exc)
-        failed = batch.failed_objects
-        confirmed = {str(key) for key in batch.results.objs.uuids.values()}
+        stored, failed = self._tenancy.sent()
+        confirmed = {str(key) for key in stored.uuids.values()}
         return confirmed, failed[0].message if failed else reason
 
-    def _delete_stale(self) -> None:
+    def _delete_stale(self, view: Collection[Any, Any]) -> None:
         """Delete what another content of the partition wrote; a server deletes a limited number at a time."""
         stale = Filter.by_property(PARTITION).equal(self._number) & Filter.by_property(LOAD).not_equal(self._content)
         while True:
-            deleted = self._collection.data.delete_many(where=stale)
+            deleted = view.data.delete_many(where=stale)
             if not deleted.matches:
                 return
             if not deleted.successful:
@@ -131,7 +144,7 @@ class PartitionLoad:
 
 
 def count_chunks(collection: Collection[Any, Any], number: int | None = None, content: str | None = None) -> int:
-    """Count the chunks of a collection, of one partition of it, or of one content of this partition."""
+    """Count the chunks of a collection or one tenant, of one partition of it, or of one content of this partition."""
     wanted = {PARTITION: number, LOAD: content}
     parts = [Filter.by_property(name).equal(value) for name, value in wanted.items() if value is not None]
     counted = collection.aggregate.over_all(filters=Filter.all_of(parts) if parts else None, total_count=True)

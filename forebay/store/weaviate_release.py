@@ -1,12 +1,12 @@
 """A release in a Weaviate cluster, ready to be searched."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +16,20 @@ from weaviate.collections.classes.filters import FilterReturn
 
 from forebay.errors import ReleaseError
 from forebay.releases import ReleaseManifest
-from forebay.store.access import effective_filter
+from forebay.store.access import EVERYTHING, Caller, effective_filter
 from forebay.store.contract import Hit, SearchMode, SearchRequest
 from forebay.store.filters import parse_filter
 from forebay.store.fusion import reciprocal_rank_fusion
 from forebay.store.weaviate_channels import Channels, Question
 from forebay.store.weaviate_filters import to_weaviate_filter
 from forebay.store.weaviate_schema import RETURNED, SEARCHED
+from forebay.store.weaviate_tenants import asked_tenants
 
 __all__ = ["WeaviateRelease"]
 
 # Candidates of each leg, as in the embedded store.
 _MIN_CANDIDATES = 50
+T = TypeVar("T")
 # Name that Weaviate gives to the one vector of a collection.
 _VECTOR = "default"
 
@@ -42,16 +44,31 @@ class _Found:
     properties: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class _Leg:
+    """What one leg of a search asks: every tenant that it goes to, or the collection as a whole."""
+
+    questions: list[Question[list[_Found]]]
+    is_by_words: bool
+
+
 class WeaviateRelease:
     """An opened release: a dense and a BM25 question to the cluster, fused by rank as in the embedded store.
 
-    Every question carries what the caller may find. `feedback`, `diversity`, `neighbours` and the question's wording
-    (`forebay.store.query_rules`) change nothing here yet.
+    Every question carries what the caller may find. Where the collection has tenants, it goes to the shared one and the
+    caller's own. `feedback`, `diversity`, `neighbours` and the question's wording (`forebay.store.query_rules`) change
+    nothing here yet.
+
+    Args:
+        channels: Connections to the collection; closed with the release.
+        manifest: The release.
+        tenants: Tenants of the collection, which don't change once it is loaded; None where it can't have any.
     """
 
-    def __init__(self, channels: Channels, manifest: ReleaseManifest) -> None:
+    def __init__(self, channels: Channels, manifest: ReleaseManifest, tenants: Collection[str] | None = None) -> None:
         self._channels = channels
         self._manifest = manifest
+        self._tenants = tenants
 
     @property
     def manifest(self) -> ReleaseManifest:
@@ -65,10 +82,14 @@ class WeaviateRelease:
             FilterError: a filter is not of the language, or has a range.
             ReleaseError: a vector has another dimension than the release, the cluster fails, or it isn't done in time.
         """
-        legs = [self._legs(request) for request in requests]
-        found = iter(self._channels.ask([leg for of_request in legs for leg in of_request]))
-        answers = [list(islice(found, len(of_request))) for of_request in legs]
-        return [_hits(request, answer) for request, answer in zip(requests, answers, strict=True)]
+        asked = [self._legs(request) for request in requests]
+        answers = iter(self._channels.ask([question for legs in asked for leg in legs for question in leg.questions]))
+        return [
+            _hits(
+                request, [_merged(leg, list(islice(answers, len(leg.questions))), _candidates(request)) for leg in legs]
+            )
+            for request, legs in zip(requests, asked, strict=True)
+        ]
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
         """Count the chunks that match a filter; see `OpenRelease.count`.
@@ -78,28 +99,38 @@ class WeaviateRelease:
             ReleaseError: the cluster fails.
         """
         filters = to_weaviate_filter(parse_filter(where))
-        counted = partial(_count, filters=filters)
-        (count,) = self._channels.ask([counted])
-        return count
+        return sum(self._channels.ask(self._of_tenants(partial(_count, filters=filters), EVERYTHING)))
 
     def close(self) -> None:
         """Disconnect."""
         self._channels.close()
 
-    def _legs(self, request: SearchRequest) -> list[Question[list[_Found]]]:
+    def _of_tenants(self, question: Question[T], caller: Caller) -> list[Question[T]]:
+        if self._tenants is None:
+            return [question]
+        names = asked_tenants(caller, self._tenants)
+        return [partial(_ask_tenant, tenant=name, question=question) for name in names]
+
+    def _legs(self, request: SearchRequest) -> list[_Leg]:
         dim = self._manifest.embedding.dim
         if request.vector.shape != (dim,):
             raise ReleaseError(
                 f"the question's vector has shape {request.vector.shape}, the release's vectors have dimension {dim}."
             )
         filters = to_weaviate_filter(effective_filter(request.where, request.caller))
-        legs: list[Question[list[_Found]]] = []
+        legs: list[_Leg] = []
         if request.mode != SearchMode.BM25:
-            legs.append(partial(_dense, request=request, filters=filters))
+            dense = partial(_dense, request=request, filters=filters)
+            legs.append(_Leg(self._of_tenants(dense, request.caller), is_by_words=False))
         # Weaviate refuses a question without words.
         if request.mode != SearchMode.DENSE and any(char.isalnum() for char in request.text):
-            legs.append(partial(_bm25, request=request, filters=filters))
+            by_words = partial(_bm25, request=request, filters=filters)
+            legs.append(_Leg(self._of_tenants(by_words, request.caller), is_by_words=True))
         return legs
+
+
+async def _ask_tenant(collection: CollectionAsync[Any, Any], tenant: str, question: Question[T]) -> T:
+    return await question(collection.with_tenant(tenant))
 
 
 async def _dense(
@@ -107,7 +138,7 @@ async def _dense(
 ) -> list[_Found]:
     answer = await collection.query.near_vector(
         near_vector=request.vector.tolist(),
-        limit=max(request.top_k, _MIN_CANDIDATES),
+        limit=_candidates(request),
         filters=filters,
         return_metadata=MetadataQuery(distance=True),
         return_properties=list(RETURNED),
@@ -127,7 +158,7 @@ async def _bm25(
     answer = await collection.query.bm25(
         query=request.text,
         query_properties=list(SEARCHED),
-        limit=max(request.top_k, _MIN_CANDIDATES),
+        limit=_candidates(request),
         filters=filters,
         include_vector=is_hybrid,
         return_metadata=MetadataQuery(score=True),
@@ -148,6 +179,25 @@ async def _count(collection: CollectionAsync[Any, Any], filters: FilterReturn | 
 def _ranked(found: list[_Found]) -> list[_Found]:
     """Order by score; equal ones by id, for the shards answer in any order."""
     return sorted(found, key=lambda item: (-item.score, item.chunk_id))
+
+
+def _merged(leg: _Leg, answers: Sequence[list[_Found]], limit: int) -> list[_Found]:
+    """Make one ranking of what several tenants found, as long as one of theirs.
+
+    Similarities mean the same everywhere. BM25's scores don't, for each tenant has its own document frequencies: these
+    rankings are fused by rank, and where ranks are equal, the nearer vector goes first if vectors were asked for.
+    """
+    if len(answers) == 1:
+        return answers[0]
+    found = [item for answer in answers for item in answer]
+    if leg.is_by_words:
+        by_rank = dict(reciprocal_rank_fusion([[item.chunk_id for item in answer] for answer in answers]))
+        found = [replace(item, score=by_rank[item.chunk_id]) for item in found]
+    return sorted(found, key=lambda item: (-item.score, -(item.similarity or 0.0), item.chunk_id))[:limit]
+
+
+def _candidates(request: SearchRequest) -> int:
+    return max(request.top_k, _MIN_CANDIDATES)
 
 
 def _cosine(question: NDArray[np.float32], vector: Any) -> float:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from weaviate import WeaviateClient
@@ -12,7 +13,16 @@ from forebay.settings import IndexSettings, WeaviateSettings
 from forebay.store.filters import CHUNK_FIELDS
 from forebay.store.terms import METADATA_TERMS, metadata_terms
 
-__all__ = ["LOAD", "PARTITION", "RETURNED", "SEARCHED", "chunk_properties", "collection_name", "create_collection"]
+__all__ = [
+    "LOAD",
+    "PARTITION",
+    "RETURNED",
+    "SEARCHED",
+    "chunk_properties",
+    "collection_name",
+    "create_collection",
+    "creation_time",
+]
 
 PARTITION = "partition"
 """Property: number of the partition that loads the chunk."""
@@ -25,6 +35,8 @@ _NUMBERS = ("page", "start_char", "end_char")
 _STORED = ("text_hash", "metadata", "locations")
 RETURNED = (*CHUNK_FIELDS, "heading_path", "text", *_NUMBERS, *_STORED)
 """Properties that a hit is made of."""
+
+_CREATED = "Chunks of a Forebay release, created "
 
 _QUANTIZERS = {
     "int8": Configure.VectorIndex.Quantizer.rq(bits=8),
@@ -52,6 +64,7 @@ def create_collection(client: WeaviateClient, name: str, index: IndexSettings, s
         )
     client.collections.create(
         name,
+        description=f"{_CREATED}{datetime.now(UTC).isoformat()}",
         properties=_properties(),
         vector_config=Configure.Vectors.self_provided(
             quantizer=quantizer,
@@ -62,9 +75,22 @@ def create_collection(client: WeaviateClient, name: str, index: IndexSettings, s
             ),
         ),
         inverted_index_config=Configure.inverted_index(bm25_b=index.bm25_b, bm25_k1=index.bm25_k),
-        sharding_config=Configure.sharding(desired_count=settings.shards),
+        # Each tenant is one shard; Weaviate refuses to be told another number.
+        sharding_config=None if index.tenants else Configure.sharding(desired_count=settings.shards),
         replication_config=Configure.replication(factor=settings.replication_factor),
+        # A tenant that an operator let go to sleep wakes when it is asked; one that isn't loaded has no documents.
+        multi_tenancy_config=Configure.multi_tenancy(auto_tenant_creation=False, auto_tenant_activation=True)
+        if index.tenants
+        else None,
     )
+
+
+def creation_time(description: str | None) -> datetime | None:
+    """Read when a collection was created from its description; None where earlier versions of Forebay created it."""
+    try:
+        return datetime.fromisoformat((description or "").removeprefix(_CREATED))
+    except ValueError:
+        return None
 
 
 def _properties() -> list[Property]:

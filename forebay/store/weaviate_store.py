@@ -3,12 +3,11 @@
 import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from typing import Any
+from datetime import datetime
 
 import pyarrow as pa
 from weaviate import WeaviateClient
 from weaviate.classes.config import ConsistencyLevel
-from weaviate.collections import Collection
 from weaviate.exceptions import WeaviateBaseError
 
 from forebay.errors import IndexBuildError, ReleaseError
@@ -18,7 +17,8 @@ from forebay.store.weaviate_channels import Channels
 from forebay.store.weaviate_connection import connect
 from forebay.store.weaviate_load import PartitionLoad, count_chunks
 from forebay.store.weaviate_release import WeaviateRelease
-from forebay.store.weaviate_schema import collection_name, create_collection
+from forebay.store.weaviate_schema import collection_name, create_collection, creation_time
+from forebay.store.weaviate_tenants import Tenancy
 
 __all__ = ["WeaviateStore", "connected_store", "open_cluster_release"]
 
@@ -35,6 +35,7 @@ class WeaviateStore:
     def __init__(self, client: WeaviateClient, settings: WeaviateSettings) -> None:
         self._client = client
         self._settings = settings
+        self._tenancies: dict[str, Tenancy] = {}
 
     def prepare(self, release_id: str, index: IndexSettings) -> None:
         """Create the collection of a release where there is none.
@@ -42,19 +43,10 @@ class WeaviateStore:
         Raises:
             ConfigurationError: the index settings ask for what Weaviate doesn't do.
             IndexBuildError: the cluster refuses to create it.
-            ReleaseError: the cluster doesn't answer.
+            ReleaseError: the cluster doesn't answer, or the collection that is there differs in its tenants.
         """
-        name = self._name(release_id)
-        try:
-            if self._client.collections.exists(name):
-                return
-            create_collection(self._client, name, index, self._settings)
-        except WeaviateBaseError as exc:
-            with _named("looking for a collection"):
-                # Another task may have been faster.
-                if self._client.collections.exists(name):
-                    return
-            raise IndexBuildError(f"Weaviate doesn't create the collection {name!r}: {exc}") from exc
+        self._create(self._name(release_id), index)
+        self._check_tenants(release_id, index)
 
     def holds_partition(self, release_id: str, number: int, content: str, chunks: int) -> bool:
         """Say whether a partition is loaded: all its chunks are of this content, and as many as there should be.
@@ -63,8 +55,8 @@ class WeaviateStore:
             ReleaseError: the cluster doesn't answer.
         """
         with _named("counting a partition"):
-            collection = self._collection(release_id)
-            return chunks == count_chunks(collection, number) == count_chunks(collection, number, content)
+            views = self._tenancy(release_id).views()
+            return all(chunks == sum(count_chunks(v, number, of) for v in views) for of in (None, content))
 
     def load_partition(
         self, release_id: str, number: int, content: str, batches: Iterable[pa.RecordBatch], *, dim: int
@@ -83,9 +75,11 @@ class WeaviateStore:
 
         Raises:
             IndexBuildError: the rows can't be indexed, or the cluster doesn't hold all of them.
+            ReleaseError: the cluster doesn't answer, or there is no such release.
         """
-        collection = self._collection(release_id)
-        return PartitionLoad(collection, number, content, dim, self._settings).run(batches)
+        with _named("looking for a collection"):
+            tenancy = self._tenancy(release_id)
+        return PartitionLoad(tenancy, number, content, dim, self._settings).run(batches)
 
     def count(self, release_id: str) -> int:
         """Count the chunks of a release.
@@ -94,7 +88,7 @@ class WeaviateStore:
             ReleaseError: the cluster doesn't answer, or there is no such release.
         """
         with _named("counting a release"):
-            return count_chunks(self._collection(release_id))
+            return sum(count_chunks(view) for view in self._tenancy(release_id).views())
 
     def current_id(self) -> str | None:
         """Read which release the alias points to; None before the first promotion.
@@ -137,6 +131,7 @@ class WeaviateStore:
             raise ReleaseError(f"the release {release_id!r} is current; it can't be removed.")
         with _named("removing a release"):
             self._client.collections.delete(self._name(release_id))
+        self._tenancies.pop(release_id, None)
 
     def open(self, manifest: ReleaseManifest) -> WeaviateRelease:
         """Open a release for searching, over connections of its own.
@@ -145,38 +140,70 @@ class WeaviateStore:
             ReleaseError: it isn't in the cluster, or not all of it, or the cluster doesn't answer.
         """
         self.check_complete(manifest)
-        return WeaviateRelease(Channels(self._name(manifest.release_id), self._settings), manifest)
+        with _named("listing the tenants"):
+            tenants = self._tenancy(manifest.release_id).tenants()
+        return WeaviateRelease(Channels(self._name(manifest.release_id), self._settings), manifest, tenants)
 
     def check_complete(self, manifest: ReleaseManifest) -> None:
-        """See whether the cluster holds every chunk of a release.
+        """See whether the cluster holds every chunk of a release, with its tenants apart if the release says so.
 
         Raises:
             ReleaseError: it doesn't, or doesn't answer.
         """
         self._check_complete(manifest.release_id, manifest.chunks)
+        self._check_tenants(manifest.release_id, manifest.index)
 
-    def release_ids(self) -> set[str]:
-        """List the releases that have a collection, finished or not.
+    def created(self) -> dict[str, datetime | None]:
+        """List the releases that have a collection, finished or not, and when it was created, where it says so.
 
         Raises:
             ReleaseError: the cluster doesn't answer.
         """
         prefix = collection_name(self._settings.alias, "")
         with _named("listing the collections"):
-            names = self._client.collections.list_all()
-        return {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+            found = self._client.collections.list_all()
+        return {
+            name.removeprefix(prefix): creation_time(config.description)
+            for name, config in found.items()
+            if name.startswith(prefix)
+        }
+
+    def _create(self, name: str, index: IndexSettings) -> None:
+        try:
+            if self._client.collections.exists(name):
+                return
+            create_collection(self._client, name, index, self._settings)
+        except WeaviateBaseError as exc:
+            with _named("looking for a collection"):
+                # Another task may have been faster.
+                if self._client.collections.exists(name):
+                    return
+            raise IndexBuildError(f"Weaviate doesn't create the collection {name!r}: {exc}") from exc
 
     def _name(self, release_id: str) -> str:
         return collection_name(self._settings.alias, release_id)
 
-    def _collection(self, release_id: str) -> Collection[Any, Any]:
-        level = ConsistencyLevel(self._settings.write_consistency)
-        return self._client.collections.use(self._name(release_id)).with_consistency_level(level)
+    def _tenancy(self, release_id: str) -> Tenancy:
+        if release_id not in self._tenancies:
+            level = ConsistencyLevel(self._settings.write_consistency)
+            collection = self._client.collections.use(self._name(release_id)).with_consistency_level(level)
+            self._tenancies[release_id] = Tenancy(self._client, collection)
+        return self._tenancies[release_id]
 
     def _check_complete(self, release_id: str, chunks: int) -> None:
         held = self.count(release_id)
         if held != chunks:
             raise ReleaseError(f"the release {release_id} holds {held} of {chunks} chunks in Weaviate; load it again.")
+
+    def _check_tenants(self, release_id: str, index: IndexSettings) -> None:
+        with _named("looking at a collection"):
+            has_tenants = self._tenancy(release_id).has_tenants
+        if has_tenants != index.tenants:
+            raise ReleaseError(
+                f"the collection {self._name(release_id)!r} {'has' if has_tenants else 'lacks'} tenants, its release "
+                f"says otherwise (FOREBAY_INDEX_TENANTS={str(index.tenants).lower()}): somebody else made it; delete "
+                "it and load the release again."
+            )
 
     def wait_until_indexed(self, release_id: str) -> None:
         """Wait for the queues of vectors, which a cluster with ASYNC_INDEXING has.

@@ -79,6 +79,7 @@ def load_index(orders: JobOrders, report: Reporter) -> None:
     expected = chunks.published_rows(orders.where)
     is_in_files = settings.store == "embedded"
     is_same = is_in_files and previous is not None and previous.table_versions == known and _are_built(store, previous)
+    release = ""
     if previous is not None and is_same and _indexed(orders, previous.shards) == expected:
         refs, built = previous.shards, 0
         report.started()
@@ -91,9 +92,9 @@ def load_index(orders: JobOrders, report: Reporter) -> None:
             if is_in_files:
                 refs, built = job.build(identity, previous, report)
             else:
-                refs, built = job.load(identity, spec, settings, report)
+                refs, built, release = job.load(identity, spec, settings, report)
     _report(orders, report, refs, built, expected)
-    found.model_copy(update={"shards": refs}).save(paths.shards)
+    found.model_copy(update={"shards": refs, "release": release}).save(paths.shards)
 
 
 class _IndexJob:
@@ -146,11 +147,11 @@ class _IndexJob:
 
     def load(
         self, identity: tuple[str, ...], spec: EmbeddingSpec, settings: IndexSettings, report: Reporter
-    ) -> tuple[dict[int, ShardRef], int]:
-        """Load the run's shards that the release's collection lacks; gives what `build` gives."""
+    ) -> tuple[dict[int, ShardRef], int, str]:
+        """Load the run's shards that the release's collection lacks; gives what `build` gives, and the release."""
         contents = shard_contents(self._hashes(self._versions["chunks"]), identity)
         if not contents:
-            return {}, 0
+            return {}, 0, ""
         store = self._collection(contents, spec, settings)
         refs = store.find_shards(contents)
         lacking = (contents.keys() - refs.keys()) & set(self._orders.shards)
@@ -161,7 +162,7 @@ class _IndexJob:
             made = built_shards(self._rows(list(missing), []), vectors, missing, {}, store)
             refs |= {ref.number: ref for ref in refs_of(made)}
         store.wait_until_indexed()
-        return refs, len(missing)
+        return refs, len(missing), store.release_id
 
     def _collection(self, contents: dict[int, str], spec: EmbeddingSpec, settings: IndexSettings) -> "WeaviateShards":
         # The client is heavy, and only this store needs it.

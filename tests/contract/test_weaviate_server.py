@@ -13,6 +13,7 @@ from forebay.store.contract import SearchMode, SearchRequest
 from forebay.store.weaviate_backup import back_up, restore
 from forebay.store.weaviate_connection import connect
 from forebay.store.weaviate_store import WeaviateStore
+from forebay.store.weaviate_tenants import SHARED, tenant_name
 from forebay.testing import HashEmbedder
 from tests.releases import chunk_rows, cluster_release
 
@@ -37,12 +38,12 @@ _ROWS = chunk_rows(
 )
 
 
-def _new_manifest():
-    return cluster_release(_EMBEDDER, len(_ROWS), uuid.uuid4().hex)
+def _new_manifest(index=None):
+    return cluster_release(_EMBEDDER, len(_ROWS), uuid.uuid4().hex, index)
 
 
-def _load(store, release_id, rows, content="c"):
-    store.prepare(release_id, IndexSettings())
+def _load(store, release_id, rows, content="c", index=None):
+    store.prepare(release_id, index or IndexSettings())
     return store.load_partition(release_id, 0, content, [pa.RecordBatch.from_pylist(rows)], dim=_EMBEDDER.spec.dim)
 
 
@@ -105,6 +106,31 @@ def test_counts_and_filters(release):
 def test_nobody_finds_what_is_another_tenants(release, caller):
     found = {hit.metadata.get("tenant") for hit in _search(release, "study", top_k=200, caller=caller)}
     assert found == ({None, "acme"} if caller.tenant == "acme" else {None})
+
+
+def test_tenants_lie_apart_and_a_backup_brings_them_back(store, client, settings):
+    index = IndexSettings(store="weaviate", tenants=True)
+    manifest = _new_manifest(index)
+    for _ in range(2):
+        assert _load(store, manifest.release_id, _ROWS, index=index) == 200
+    assert store.holds_partition(manifest.release_id, 0, "c", 200)
+    collection = client.collections.use(f"{settings.alias}_{manifest.release_id}")
+    assert set(collection.tenants.get()) == {SHARED, tenant_name("acme")}
+    back_up(manifest, manifest.release_id, settings)
+    client.collections.delete(collection.name)
+    restore(manifest, manifest.release_id, settings)
+    opened = store.open(manifest)
+    try:
+        for caller, expected in ((PUBLIC, {None}), (Caller("acme"), {None, "acme"}), (Caller("other"), {None})):
+            for mode in SearchMode:
+                hits = _search(opened, "study", top_k=200, caller=caller, mode=mode)
+                assert {hit.metadata.get("tenant") for hit in hits} == expected
+        assert opened.count({"metadata.tenant": "acme"}) == 50
+    finally:
+        opened.close()
+    moved = [{**row, "metadata": '{"tenant": "globex"}'} for row in _ROWS]
+    assert _load(store, manifest.release_id, moved, "new", index) == 200
+    assert store.count(manifest.release_id) == 200
 
 
 def test_a_load_repeated_and_changed_holds_the_new_rows_only(store):

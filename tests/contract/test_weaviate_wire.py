@@ -14,6 +14,7 @@ from forebay.settings import IndexSettings
 from forebay.store.access import EVERYTHING, PUBLIC, Caller
 from forebay.store.contract import SearchMode, SearchRequest
 from forebay.store.filters import CHUNK_FIELDS
+from forebay.store.weaviate_channels import Channels
 from forebay.store.weaviate_connection import connect
 from forebay.store.weaviate_store import WeaviateStore
 from forebay.testing import HashEmbedder
@@ -374,12 +375,16 @@ def test_many_threads_search_at_once(wire, release):
     assert [hits[0].doc_id for (hits,) in found] == [f"d{n % 20}" for n in range(64)]
 
 
+def _secret(folder):
+    path = folder / "secret"
+    path.write_text("s3cret\n")
+    return path
+
+
 @pytest.fixture
 def secret_file(wire, tmp_path):
-    path = tmp_path / "secret"
-    path.write_text("s3cret\n")
     wire.oidc_secret = "s3cret"
-    return path
+    return _secret(tmp_path)
 
 
 def test_client_credentials_become_tokens_that_are_renewed(wire, release, secret_file):
@@ -408,9 +413,31 @@ def test_wrong_ways_of_saying_who_we_are_are_named(wire, secret_file):
         connect(wire.settings(oidc_client_secret_file=secret_file))
 
 
+@pytest.mark.parametrize(
+    ("answers", "error", "says"),
+    [
+        (None, ConfigurationError, "has no OIDC.*unset the secret"),
+        ((503, {"href": ""}), ReleaseError, "answers 503"),
+        ((200, "<html>Sign in</html>"), ReleaseError, "no OIDC configuration.*proxy"),
+    ],
+)
+def test_with_a_client_secret_nobody_goes_on_as_nobody(wire, secret_file, answers, error, says):
+    wire.oidc_secret, wire.oidc_answer = "", answers
+    settings = wire.settings(oidc_client_secret_file=secret_file)
+    with pytest.raises(error, match=says):
+        connect(settings)
+    with pytest.raises(error, match=says):
+        Channels("ForebayChunks", settings)
+    # Nothing else was asked of the cluster.
+    assert {path for _, path, _, _ in wire.rest} == {".well-known/openid-configuration"}
+
+
 def test_a_cluster_that_is_not_there_or_a_wrong_address_is_named(wire, tmp_path):
+    away = {"url": "http://127.0.0.1:9"}
     with pytest.raises(ReleaseError, match="doesn't answer; start it"):
-        connect(wire.settings().model_copy(update={"url": "http://127.0.0.1:9"}))
+        connect(wire.settings().model_copy(update=away))
+    with pytest.raises(ReleaseError, match="doesn't answer; start it"):
+        connect(wire.settings().model_copy(update={**away, "oidc_client_secret_file": _secret(tmp_path)}))
     with pytest.raises(ConfigurationError, match="http://host:port"):
         connect(wire.settings().model_copy(update={"url": "http://host:99999"}))
     with pytest.raises(ConfigurationError, match="can't be read"):

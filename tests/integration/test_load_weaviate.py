@@ -21,6 +21,7 @@ from forebay.settings import EmbeddingSettings, IndexSettings, MaintenanceSettin
 from forebay.store.contract import SearchMode
 from forebay.store.weaviate_backup import back_up, restore
 from forebay.store.weaviate_store import connected_store
+from forebay.store.weaviate_tenants import SHARED, tenant_name
 from forebay.tables import chunk_table, document_table, embedding_table
 from orchestration.definitions import defs
 from orchestration.defs.release import evaluation, release
@@ -61,8 +62,9 @@ class Cluster:
         document_table(paths.tables).prepare()
         document_table(paths.tables).publish()
 
-    def publish(self, texts):
-        rows = chunk_rows([(f"d{n}", "", text, {}) for n, text in enumerate(texts)], self.embedder)
+    def publish(self, texts, metadata=None):
+        held = metadata or [{}] * len(texts)
+        rows = chunk_rows([(f"d{n}", "", text, held[n]) for n, text in enumerate(texts)], self.embedder)
         more = {"chunk_no": 0, "n_tokens": 3, "chunker": "c", "run_id": "r"}
         rows = [row | more | {"shard": n % _SHARDS, "doc_hash": row["text_hash"]} for n, row in enumerate(rows)]
         for table in (chunk_table(self.paths.tables), embedding_table(self.paths.tables, self.spec)):
@@ -111,6 +113,8 @@ def test_releases_are_loaded_promoted_searched_rolled_back_and_cleaned(cluster):
     assert metadata["dagster/row_count"] == len(of_first)
     with pytest.raises(ReleaseError, match="s001, s002"):
         Candidate.load(cluster.paths.shards).require_whole(chunk_table(cluster.paths.tables).rows_per_shard())
+    # Maintenance between two loads of a part of the partitions keeps what the first one loaded.
+    assert maintain(cluster.paths, MaintenanceSettings(retention_days=0)).collections_removed == 0
     cluster.wire.queue = [3]
     metadata, sent = cluster.load(0, 1, 2)
     assert cluster.wire.queue == []
@@ -166,8 +170,7 @@ def test_a_backup_brings_a_lost_collection_and_its_alias_back(cluster):
     assert defs.resolve_job_def("weaviate_backup_job").execute_in_process().success
     with pytest.raises(ReleaseError, match="is in Weaviate already"):
         defs.resolve_job_def("weaviate_restore_job").execute_in_process()
-    for held in (cluster.wire.objects, cluster.wire.classes):
-        held.pop(name)
+    cluster.wire.drop(name)
     cluster.wire.aliases.clear()
     assert defs.resolve_job_def("weaviate_restore_job").execute_in_process().success
     assert (cluster.wire.objects[name], cluster.alias) == (before, current.release_id)
@@ -182,11 +185,32 @@ def test_backups_that_fail_are_named(cluster):
         back_up(current, "full", settings)
     cluster.wire.classes.clear()
     cluster.wire.objects.clear()
-    assert "holds 0 of 5 chunks" in check_release(cluster.paths).finding
+    assert f"no collection 'ForebayChunks_{current.release_id}'" in check_release(cluster.paths).finding
     with pytest.raises(ReleaseError, match="no such backup"):
         restore(current, "another", settings)
     with pytest.raises(ReleaseError, match="lies in files"):
         restore(current.model_copy(update={"index": IndexSettings(store="embedded")}), "another", settings)
+
+
+def test_tenants_lie_apart_and_answer_for_their_callers_only(cluster, monkeypatch):
+    monkeypatch.setenv("FOREBAY_INDEX_TENANTS", "true")
+    audiences = [{}, {"tenant": "acme"}, {"tenant": "globex"}, {}, {"tenant": "acme"}]
+    shards = cluster.publish(_TEXTS, audiences)
+    assert sorted(cluster.load(0, 1, 2)[1]) == sorted(shards)
+    assert cluster.load(0, 1, 2)[1] == []
+    candidate = Candidate.load(cluster.paths.shards)
+    places = cluster.wire.of_collection(f"ForebayChunks_{candidate.release}")
+    held = {place.partition("/")[2]: len(objects) for place, objects in places.items()}
+    assert held == {SHARED: 2, tenant_name("acme"): 2, tenant_name("globex"): 1}
+    made = cluster.make_release()
+    assert (made.release_id, made.index.tenants) == (candidate.release, True)
+    follower = ReleaseFollower(cluster.registry, lambda manifest: open_release(manifest, cluster.paths))
+    assert follower.refresh(), follower.problem
+    callers = {None: {"d0", "d3"}, "acme": {"d0", "d1", "d3", "d4"}, "none": {"d0", "d3"}}
+    for tenant, expected in callers.items():
+        (outcome,) = answer_batch(follower, [SearchItem(question="water", tenant=tenant)])
+        assert {hit.doc_id for hit in outcome.hits} == expected
+    follower.stop()
 
 
 def test_what_needs_files_says_so(cluster, tmp_path):
