@@ -20,6 +20,12 @@ _TEXTS = ["text 1", "text 2", "text 3"]
 _QUESTIONS = [f"{1 + number % 3} asked {number}" for number in range(300)]
 
 
+class OtherEmbedder(AxisEmbedder):
+    """The same vectors under another model's name."""
+
+    spec = SPEC.model_copy(update={"model": "other"})
+
+
 class WatchedRelease:
     """A real release that can be told to fail, and remembers that it was closed."""
 
@@ -45,7 +51,6 @@ class Retriever:
         self.paths, self.opened, self.unreadable = PathSettings(data=folder), {}, set()
         self.registry = ReleaseRegistry(self.paths.releases)
         self.canaries = CanaryRegistry(self.paths.releases)
-        self._store = QdrantEdgeStore(self.paths.shards, SPEC, IndexSettings())
         self.follower = ReleaseFollower(self.registry, self._open, self.canaries)
         self.traffic = CanaryTraffic(
             self.follower, self.canaries, lambda opened, item: answer_on(opened, [item])[0], min_relevance=0.35
@@ -54,7 +59,8 @@ class Retriever:
     def _open(self, manifest):
         if manifest.release_id in self.unreadable:
             raise OSError("the disk does not answer")
-        release = WatchedRelease(self._store.open(manifest))
+        store = QdrantEdgeStore(self.paths.shards, manifest.embedding, IndexSettings())
+        release = WatchedRelease(store.open(manifest))
         self.opened.setdefault(manifest.release_id, []).append(release)
         return Opened(release, AxisEmbedder())
 
@@ -84,6 +90,7 @@ _RELEASES = {
     # Nothing that the caller may find; nothing that is near the questions.
     "hidden": [(text, {"tenant": "acme"}) for text in _TEXTS],
     "far": [("text 7", {})],
+    "other model": [("text 7", {})],
 }
 
 
@@ -92,7 +99,12 @@ def built(tmp_path_factory):
     """Shards of some real releases, which are only read, and their manifests."""
     shards = tmp_path_factory.mktemp("built")
     manifests = {
-        name: build_release(shards, [(text, "", text, fields) for text, fields in texts], AxisEmbedder(), shards=1)
+        name: build_release(
+            shards,
+            [(text, "", text, fields) for text, fields in texts],
+            OtherEmbedder() if name == "other model" else AxisEmbedder(),
+            shards=1,
+        )
         for name, texts in _RELEASES.items()
     }
     return shards, manifests
@@ -166,6 +178,17 @@ def test_a_bad_canary_is_rolled_back(retriever, built, old, bad):
     assert {outcome.release for outcome in retriever.ask(_QUESTIONS[:60])} == {old.release_id}
     assert [opened.is_closed for opened in retriever.opened[new.release_id]] == [True]
     assert "found nothing near enough" in retriever.canaries.rejection(new.release_id).reason
+
+
+def test_how_near_the_hits_of_another_model_are_decides_nothing(retriever, built, old):
+    new = built[1]["other model"]
+    retriever.introduce(old, new)
+    retriever.ask(_QUESTIONS[:60])
+    settled = retriever.settle()
+    assert settled.verdict is Verdict.WAIT
+    found = settled.comparison
+    assert found.searches > 20
+    assert (found.poor.canary, found.similarity, found.overlap10) == (0, None, 0.0)
 
 
 def test_a_canary_that_fails_is_given_up_at_once_and_nobody_notices(retriever, old, new):
