@@ -23,6 +23,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 _EMBEDDER = HashEmbedder()
+_INDEX = IndexSettings(store="weaviate")
 _WORDS = ["wing lift", "heat transfer", "boundary layer", "shock wave", "panel flutter"]
 _ROWS = chunk_rows(
     [
@@ -38,12 +39,12 @@ _ROWS = chunk_rows(
 )
 
 
-def _new_manifest(index=None):
+def _new_manifest(index=_INDEX):
     return cluster_release(_EMBEDDER, len(_ROWS), uuid.uuid4().hex, index)
 
 
-def _load(store, release_id, rows, content="c", index=None):
-    store.prepare(release_id, index or IndexSettings())
+def _load(store, release_id, rows, content="c", index=_INDEX):
+    store.prepare(release_id, index)
     return store.load_partition(release_id, 0, content, [pa.RecordBatch.from_pylist(rows)], dim=_EMBEDDER.spec.dim)
 
 
