@@ -1,6 +1,7 @@
 """Other libraries' vector indexes, asked the same questions in turns with ours.
 
-hnswlib, and FAISS' exact, IVF and IVF of int8. hnswlib and IVF get the least effort that finds as much as ours does, or the most that is tried.
+hnswlib, and FAISS' exact, IVF and IVF of int8. hnswlib and IVF get the least effort that finds as much as ours does, or
+the most that is tried.
 """
 
 import time
