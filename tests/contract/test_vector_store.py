@@ -9,19 +9,8 @@ import pytest
 from forebay.errors import FilterError, ReleaseError
 from forebay.store.access import EVERYTHING, PUBLIC, Caller
 from forebay.store.contract import SearchMode, SearchRequest
-from forebay.testing import HashEmbedder
 from tests.releases import build_release, chunk_rows
-from tests.stores import DOCUMENTS, STORES, search
-
-
-@pytest.fixture(scope="module", params=STORES.values(), ids=STORES)
-def store_type(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def embedder():
-    return HashEmbedder()
+from tests.stores import DOCUMENTS, search
 
 
 @pytest.fixture(scope="module")

@@ -10,19 +10,8 @@ from forebay.store.access import PUBLIC, Caller
 from forebay.store.contract import SearchMode, SearchRequest, ShardBase
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.store.reduction import Reduction
-from forebay.testing import HashEmbedder
 from tests.releases import build_release, chunk_rows
-from tests.stores import DOCUMENTS, STORES, search
-
-
-@pytest.fixture(scope="module", params=STORES.values(), ids=STORES)
-def store_type(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def embedder():
-    return HashEmbedder()
+from tests.stores import DOCUMENTS, search
 
 
 def test_building_the_same_shard_twice_keeps_the_first(store_type, embedder, tmp_path):
