@@ -16,6 +16,10 @@ from forebay.settings import IndexSettings
 
 __all__ = ["DocumentFrequencies", "bm25_model"]
 
+# Two or three milliseconds of one core; what is lost by it: docs/retrieval.md.
+_MAX_POSTINGS = 300_000
+_LEAST_TERMS = 3
+
 
 def bm25_model(settings: IndexSettings, stemmer: str, *, keeps_stop_words: bool = False) -> Bm25:
     """Build the tokenizer and term-weight model that documents and queries share.
@@ -91,6 +95,17 @@ class DocumentFrequencies:
             return np.zeros(len(terms), np.int64)
         positions = np.minimum(np.searchsorted(self.terms, terms), len(self.terms) - 1)
         return np.where(self.terms[positions] == terms, self.counts[positions], 0)
+
+    def telling(self, query: SparseVector) -> SparseVector:
+        """Keep the rarest of a query's terms, so many that BM25 reads a bounded number of postings for them.
+
+        The commonest terms are nearly all of what it would have to read, and decide little about what is found.
+        """
+        counts = self.chunks_with(np.asarray(query.indices, dtype=np.uint32))
+        rarest = np.argsort(counts, kind="stable")
+        n_kept = max(_LEAST_TERMS, int(np.searchsorted(np.cumsum(counts[rarest]), _MAX_POSTINGS, side="right")))
+        kept = sorted(rarest[:n_kept].tolist())
+        return SparseVector([query.indices[n] for n in kept], [query.values[n] for n in kept])
 
     def rarity(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
         """Give the inverse document frequency of what so many chunks contain.

@@ -167,6 +167,9 @@ def _config(spec: EmbeddingSpec, settings: IndexSettings) -> EdgeConfig:
         },
         sparse_vectors={SPARSE: EdgeSparseVectorParams()},
         hnsw_config=HnswIndexConfig(settings.hnsw_m, settings.hnsw_ef_construct, full_scan_threshold=10_000),
+        # A shard has one segment with points. More threads wait for each other by spinning: twice the processor's time,
+        # and a search is slower, too (docs/retrieval.md).
+        max_search_threads=1,
         wal_enabled=False,
     )
 

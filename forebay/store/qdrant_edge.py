@@ -63,6 +63,8 @@ class _Plan:
     """Of the dense leg, reduced as the index is; None: not asked."""
     terms: SparseVector | None
     """Of the BM25 leg, multiplied by their inverse document frequency; None: not asked."""
+    telling: SparseVector | None
+    """Those of them that the leg is asked for: all, unless its candidates are scored anew by all of them."""
     where: qdrant.Filter | None
     limit: int
     """Candidates of each leg."""
@@ -207,10 +209,16 @@ class QdrantEdgeRelease:
             vector = request.vector if self._reduction is None else self._reduction(request.vector[None])[0]
         if request.mode != SearchMode.DENSE:
             terms = self._question_terms.read(request.text)
+            terms = terms if terms.indices else None
         # They are about words, which the dense leg alone doesn't look at.
         rules = NO_RULES if request.mode == SearchMode.DENSE else read_rules(request.text)
         limit = max(request.top_k, _PHRASE_CANDIDATES if rules.phrases else _MIN_CANDIDATES)
-        return _Plan(vector, terms if terms and terms.indices else None, where, limit, rules)
+        telling = terms
+        is_scored_anew = request.feedback and rules.allows_feedback and vector is not None
+        # The rarest may find too few chunks that a filter allows, or that hold a phrase.
+        if terms is not None and is_scored_anew and where is None and not rules.phrases:
+            telling = self._frequencies.telling(terms)
+        return _Plan(vector, terms, telling, where, limit, rules)
 
     def _fed_back(self, plan: _Plan, found: Ranking) -> Ranking | None:
         """Order the best of a hybrid search anew, by the question moved towards its first hits.
@@ -255,8 +263,8 @@ class QdrantEdgeRelease:
         legs: dict[str, QueryRequest] = {}
         if plan.vector is not None:
             legs[DENSE] = self._query(Query.Nearest(plan.vector.tolist(), using=DENSE), plan, limit)
-        if plan.terms is not None:
-            legs[SPARSE] = self._query(Query.Nearest(plan.terms, using=SPARSE), plan, limit)
+        if plan.telling is not None:
+            legs[SPARSE] = self._query(Query.Nearest(plan.telling, using=SPARSE), plan, limit)
         return legs
 
     def _query(self, query: Query, plan: _Plan, limit: int) -> QueryRequest:

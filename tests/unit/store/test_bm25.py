@@ -30,6 +30,31 @@ def test_query_terms_are_weighed_by_inverse_document_frequency():
     assert weights[7] == pytest.approx(math.log(1 + 0.5 / 10.5), rel=1e-6)
 
 
+def _asked(counts, wanted):
+    """Ask for terms 0, 1, ..., which so many chunks contain."""
+    terms = np.arange(len(counts), dtype=np.uint32)
+    frequencies = DocumentFrequencies(1_000_000, terms, np.array(counts, np.int64))
+    telling = frequencies.telling(SparseVector(wanted, [float(term) for term in wanted]))
+    assert telling.values == telling.indices
+    return telling.indices
+
+
+def test_of_terms_that_are_quickly_read_none_is_left_out():
+    assert _asked([100_000, 50_000, 50_000, 100_000, 900_000], [3, 2, 1, 0]) == [3, 2, 1, 0]
+
+
+def test_the_commonest_terms_are_left_out_beyond_what_is_quickly_read():
+    assert _asked([200_000, 10, 99_000, 500_000, 900], [3, 0, 4, 2, 1]) == [0, 4, 2, 1]
+
+
+def test_the_three_rarest_terms_are_always_asked():
+    assert _asked([900_000, 400_000, 500_000, 600_000], [0, 1, 2, 3]) == [1, 2, 3]
+
+
+def test_no_terms_tell_nothing():
+    assert _asked([1], []) == []
+
+
 def test_an_empty_release_weighs_nothing():
     assert list(DocumentFrequencies.merge([]).weigh(_sparse(3)).indices) == []
 

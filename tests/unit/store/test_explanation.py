@@ -58,6 +58,48 @@ def test_the_first_round_is_the_search_without_feedback(release, embedder):
     assert [c.chunk_id for c in first.fused] == [hit.chunk_id for hit in once]
 
 
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory, embedder):
+    """A release of 20 passages with `wing`, 3 of which have `kestrel`, `falcon` and `osprey`, too."""
+    documents = [(f"d{n}", "", f"wing {'kestrel falcon osprey' if n < 3 else f'number{n}'}", {}) for n in range(20)]
+    root = tmp_path_factory.mktemp("shards")
+    manifest = build_release(root, documents, embedder, shards=2)
+    opened = QdrantEdgeStore(root, manifest.embedding, manifest.index).open(manifest)
+    yield opened
+    opened.close()
+
+
+def _scored_by_words(release, embedder, question, **options):
+    """Give how many passages the BM25 leg found in each round."""
+    rounds = release.explain(_request(embedder, question, **options)).rounds
+    return [len(asked.legs["bm25"]) for asked in rounds]
+
+
+def test_what_is_scored_anew_is_found_by_the_rarest_terms_alone_where_the_others_are_too_many(
+    crowded, embedder, monkeypatch
+):
+    question = "kestrel falcon osprey wing"
+    assert _scored_by_words(crowded, embedder, question) == [20, 20]
+    monkeypatch.setattr("forebay.store.bm25._MAX_POSTINGS", 10)
+    # The dense leg found all of them, and then every word counts.
+    assert _scored_by_words(crowded, embedder, question) == [3, 20]
+
+
+@pytest.mark.parametrize(
+    ("question", "options"),
+    [
+        ("kestrel falcon osprey wing", {"feedback": False}),
+        ("kestrel falcon osprey wing", {"mode": SearchMode.BM25}),
+        ("kestrel falcon osprey wing", {"where": {"source": "tests"}}),
+        ('kestrel falcon osprey "wing"', {}),
+        ("kestrel falcon osprey wing x15", {}),
+    ],
+)
+def test_otherwise_every_term_is_asked(crowded, embedder, monkeypatch, question, options):
+    monkeypatch.setattr("forebay.store.bm25._MAX_POSTINGS", 10)
+    assert _scored_by_words(crowded, embedder, question, **options)[0] == 20
+
+
 def test_access_is_part_of_the_filter_that_is_told(release, embedder):
     explanation = release.explain(_request(embedder, "wing", top_k=30, where={"source": "tests"}))
     assert isinstance(explanation.where, And)
