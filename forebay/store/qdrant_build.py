@@ -17,8 +17,10 @@ from qdrant_edge import (
     EdgeShard,
     EdgeSparseVectorParams,
     EdgeVectorParams,
+    FloatIndexParams,
     HnswIndexConfig,
-    PayloadSchemaType,
+    KeywordIndexParams,
+    Memory,
     Point,
     ProductQuantizationConfig,
     ScalarQuantizationConfig,
@@ -98,8 +100,9 @@ def fill_shard(
     parts: list[DocumentFrequencies] = []
     if base is None:
         shard = EdgeShard.create(str(folder), _config(spec, settings))
+        # Mapped, as all payload indexes are: read into memory, they are most of what opening a release takes.
         for name in _INDEXED:
-            shard.update(UpdateOperation.create_field_index(name, PayloadSchemaType.Keyword))
+            shard.update(UpdateOperation.create_field_index(name, KeywordIndexParams(memory=Memory.Cached)))
     else:
         copy_sealed_files(root / base.ref.path, folder)
         shard = EdgeShard.load(str(folder))
@@ -148,7 +151,7 @@ def _index_ranges(shard: EdgeShard, numbers: Counter[str]) -> None:
     free = _MAX_INDEXED_RANGES - (len(indexed) - len(_INDEXED))
     keys = [qdrant_key(METADATA + name) for name, _ in sorted(numbers.items(), key=lambda item: (-item[1], item[0]))]
     for key in [key for key in keys if key not in indexed][: max(0, free)]:
-        shard.update(UpdateOperation.create_field_index(key, PayloadSchemaType.Float))
+        shard.update(UpdateOperation.create_field_index(key, FloatIndexParams(memory=Memory.Cached)))
 
 
 def terms_of(vector: Any) -> SparseVector:
