@@ -49,11 +49,14 @@ class SearchProcesses:
         self._paths = paths
         self._turn = count()
         self._locks = [threading.Lock() for _ in range(processes)]
-        # All at once: opening is work for every core.
-        self._processes = [_Process(manifest, paths) for _ in range(processes)]
+        self._processes: list[_Process] = []
+        # Half of the cores go on with what else there is to do: searches of the release before.
+        at_once = max(1, (os.cpu_count() or 1) // 2)
         try:
-            for process in self._processes:
-                process.wait_until_open()
+            while opening := min(at_once, processes - len(self._processes)):
+                self._processes += [_Process(manifest, paths) for _ in range(opening)]
+                for process in self._processes[-opening:]:
+                    process.wait_until_open()
         except BaseException:
             self.close()
             raise

@@ -10,6 +10,7 @@ import pytest
 
 from forebay.errors import FilterError, ReleaseError
 from forebay.settings import PathSettings
+from forebay.store import search_processes
 from forebay.store.contract import SearchRequest
 from forebay.store.opening import open_index
 from forebay.store.search_processes import SearchProcesses
@@ -99,6 +100,25 @@ def test_one_bad_request_leaves_no_answer_behind(release):
     with pytest.raises(FilterError):
         release.search([*_requests("wing", where={"colour": "red"}), *_requests("heat")])
     assert release.search(_requests(*_TEXTS)) == expected
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, "so so so"), (4, "ss oo so"), (64, "sss ooo")])
+def test_half_of_the_cores_open_at_once(manifest, paths, monkeypatch, cores, expected):
+    events = []
+
+    class Watched(search_processes._Process):
+        def __init__(self, *arguments):
+            events.append("s")
+            super().__init__(*arguments)
+
+        def wait_until_open(self):
+            super().wait_until_open()
+            events.append("o")
+
+    monkeypatch.setattr(search_processes, "_Process", Watched)
+    monkeypatch.setattr(search_processes.os, "cpu_count", lambda: cores)
+    SearchProcesses(manifest, paths, 3).close()
+    assert "".join(events) == expected.replace(" ", "")
 
 
 def test_closing_ends_the_processes(manifest, paths, searchers):
