@@ -51,7 +51,9 @@ def test_another_process_with_the_same_number_is_not_the_runs(instance):
     assert end_abandoned_runs(instance) == [run_id]
 
 
-@pytest.mark.parametrize("worker", [me(), None, "another-machine/1/1000000000"], ids=["this process", "none", "elsewhere"])
+@pytest.mark.parametrize(
+    "worker", [me(), None, "another-machine/1/1000000000"], ids=["this process", "none", "elsewhere"]
+)
 def test_runs_that_live_or_may_live_are_left_alone(instance, worker):
     run_id = started(instance, worker)
     assert end_abandoned_runs(instance) == []
