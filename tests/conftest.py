@@ -26,6 +26,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.nodeid.startswith(("tests/e2e/", "tests/integration/")))
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Keep together, in one of `make test`'s processes, the tests of a file, and those that share a pipeline."""
     from xdist.scheduler import LoadScopeScheduling
