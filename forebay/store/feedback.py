@@ -4,8 +4,6 @@ Rocchio's formula without the negative part; Source: Manning, Raghavan & Schuetz
 Retrieval (2008), chapter 9. For the dense leg vectors are added, for BM25 the terms that weigh most in the passages.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 from qdrant_edge import SparseVector
@@ -34,18 +32,16 @@ def moved_vector(question: NDArray[np.float32], found: NDArray[np.float32]) -> N
     return _unit(moved).astype(np.float32)
 
 
-def expanded_terms(question: SparseVector, found: Sequence[SparseVector]) -> SparseVector:
+def expanded_terms(question: SparseVector, found: SparseVector) -> SparseVector:
     """Add the terms that weigh most, on average, in what a question found.
 
     Args:
         question: The question's terms, multiplied by their inverse document frequency, at least one.
-        found: At least one passage's terms, likewise.
+        found: The passages' terms one after the other, likewise.
     """
-    terms, positions = np.unique(
-        np.concatenate([np.asarray(vector.indices, np.uint32) for vector in found]), return_inverse=True
-    )
+    terms, positions = np.unique(np.asarray(found.indices, np.uint32), return_inverse=True)
     weights = np.zeros(len(terms))
-    np.add.at(weights, positions, np.concatenate([np.asarray(vector.values, np.float64) for vector in found]))
+    np.add.at(weights, positions, np.asarray(found.values, np.float64))
     heaviest = np.argsort(-weights, kind="stable")[:_TERMS]
     asked = dict(zip(question.indices, _unit(np.asarray(question.values, np.float64)).tolist(), strict=True))
     added = (_TERMS_WEIGHT * _unit(weights[heaviest])).tolist()

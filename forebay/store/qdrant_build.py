@@ -14,6 +14,7 @@ from qdrant_edge import (
     CompressionRatio,
     Distance,
     EdgeConfig,
+    EdgeOptimizersConfig,
     EdgeShard,
     EdgeSparseVectorParams,
     EdgeVectorParams,
@@ -72,6 +73,11 @@ _INDEXED = (*KEYWORD_FIELDS, METADATA_TERMS)
 # Fields whose ranges have an index of their own: those that most chunks have a number in.
 _MAX_INDEXED_RANGES = 64
 _NORM_TOLERANCE = 1e-3
+# A thousand vectors of 384 numbers: more take longer to compare one by one than by a graph. Qdrant's own limit, 20,000,
+# leaves shards of 13,000 without one.
+_GRAPH_FROM_KB = 1500
+# Filters that fewer vectors match have no part of the graph.
+_FILTER_GRAPH_FROM_KB = 5000
 _QUANTIZATIONS = {
     "int8": ScalarQuantizationConfig(ScalarType.Int8),
     # A question is compared in 8 bits: as fast, and nearer to the truth than bit against bit.
@@ -169,7 +175,8 @@ def _config(spec: EmbeddingSpec, settings: IndexSettings) -> EdgeConfig:
             )
         },
         sparse_vectors={SPARSE: EdgeSparseVectorParams()},
-        hnsw_config=HnswIndexConfig(settings.hnsw_m, settings.hnsw_ef_construct, full_scan_threshold=10_000),
+        hnsw_config=HnswIndexConfig(settings.hnsw_m, settings.hnsw_ef_construct, _FILTER_GRAPH_FROM_KB),
+        optimizers=EdgeOptimizersConfig(indexing_threshold=_GRAPH_FROM_KB),
         # A shard has one segment with points. More threads wait for each other by spinning: twice the processor's time,
         # and a search is slower, too (docs/retrieval.md).
         max_search_threads=1,

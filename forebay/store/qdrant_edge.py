@@ -50,7 +50,7 @@ _MIN_CANDIDATES = 50
 # Of a question with a quoted phrase, whose words may be common: most candidates are dropped for lacking it.
 _PHRASE_CANDIDATES = 200
 # Candidates while the graph of a shard is walked.
-_MIN_EF = 64
+_MIN_EF = 32
 # Candidates by the quantized vectors that the original ones rescore, for one that is wanted (`make bench-vectors`).
 _OVERSAMPLING = {"int8": 2.0, "binary": 6.0, "product": 4.0, "none": 1.0}
 

@@ -54,11 +54,17 @@ def feedback_legs(
     records = records_of(shards, head, shard_of, with_payload=False, with_vector=True)
     held = [cast("Mapping[str, Any]", records[key].vector) for key in head]
     moved = moved_vector(vector, np.asarray([vectors[DENSE] for vectors in held], np.float32))
-    expanded = expanded_terms(terms, [frequencies.weigh(terms_of(vectors)) for vectors in held])
+    expanded = expanded_terms(terms, frequencies.weigh(_joined([terms_of(vectors) for vectors in held])))
     queries = [Query.Nearest(moved.tolist(), using=DENSE), Query.Nearest(expanded, using=SPARSE)]
     answers = [_scored(shard, queries, [key for key in keys if shard_of[key] == n]) for n, shard in enumerate(shards)]
     dense, sparse = zip(*answers, strict=True)
     return {DENSE: dense, SPARSE: sparse}
+
+
+def _joined(vectors: Sequence[SparseVector]) -> SparseVector:
+    """Put vectors one after the other, so that their terms are weighed at once."""
+    indices = [index for vector in vectors for index in vector.indices]
+    return SparseVector(indices, [value for vector in vectors for value in vector.values])
 
 
 def _scored(shard: EdgeShard, queries: Sequence[Query], keys: Sequence[str]) -> Sequence[Sequence[ScoredPoint]]:

@@ -38,11 +38,11 @@ class Ranking:
 def share_of(limit: int, shards: int) -> int:
     """Give how many of the best of all shards one of them is asked for at first.
 
-    Documents fall on shards by their hash, so what a shard holds of the best is binomial: its mean and four standard
-    deviations, and four more where the mean is small.
+    Documents fall on shards by their hash, so what a shard holds of the best is binomial: its mean and three standard
+    deviations. Whoever holds more is asked again (`cut_short`), which costs less than asking all of them for more.
     """
     mean = limit / shards
-    return min(limit, ceil(mean + 4 * sqrt(mean) + 4))
+    return min(limit, ceil(mean + 3 * sqrt(mean * (1 - 1 / shards))))
 
 
 def cut_short(answers: ShardAnswers, share: int, limit: int) -> list[int]:

@@ -22,16 +22,16 @@ def test_a_question_of_any_length_moves_alike():
 
 def test_terms_of_the_passages_are_added_by_their_mean_weight():
     # The means are 2 for term 1 and 1.5 for term 7; unit vectors: (0.8, 0.6). The question's own is 1 for term 1.
-    terms = expanded_terms(SparseVector([1], [5.0]), [SparseVector([1, 7], [4.0, 1.0]), SparseVector([7], [2.0])])
+    terms = expanded_terms(SparseVector([1], [5.0]), SparseVector([1, 7, 7], [4.0, 1.0, 2.0]))
     assert dict(zip(terms.indices, terms.values, strict=True)) == pytest.approx({1: 1 + 0.6 * 0.8, 7: 0.6 * 0.6})
 
 
 def test_only_the_twenty_heaviest_terms_are_added():
     passage = SparseVector(list(range(100, 130)), [float(weight) for weight in range(1, 31)])
-    terms = expanded_terms(SparseVector([1], [1.0]), [passage])
+    terms = expanded_terms(SparseVector([1], [1.0]), passage)
     assert sorted(terms.indices) == [1, *range(110, 130)]
 
 
 def test_a_passage_without_known_terms_changes_no_term():
-    terms = expanded_terms(SparseVector([1, 2], [3.0, 4.0]), [SparseVector([], [])])
+    terms = expanded_terms(SparseVector([1, 2], [3.0, 4.0]), SparseVector([], []))
     assert dict(zip(terms.indices, terms.values, strict=True)) == pytest.approx({1: 0.6, 2: 0.8})

@@ -12,7 +12,7 @@ def test_a_shard_alone_is_asked_for_everything():
 
 
 def test_a_share_grows_with_the_limit_and_never_beyond_it():
-    assert [share_of(50, 8), share_of(100, 8), share_of(10, 8)] == [21, 31, 10]
+    assert [share_of(50, 8), share_of(100, 8), share_of(10, 8)] == [14, 23, 5]
 
 
 def test_a_shard_is_cut_short_where_its_last_is_among_the_best():

@@ -1,10 +1,11 @@
-"""Shards large enough that Qdrant quantizes them: it leaves the vectors of a segment whole up to 10 MB."""
+"""Shards large enough for a graph, and so for quantized vectors."""
 
 from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from qdrant_edge import EdgeShard
 
 from forebay.releases import Evaluation, ReleaseManifest
 from forebay.settings import IndexSettings
@@ -14,7 +15,7 @@ from forebay.testing import HashEmbedder
 from tests.releases import chunk_rows
 
 _DIM = 1024
-_ROWS = 2_600
+_ROWS = 1_300
 _QUESTIONS = 40
 
 
@@ -75,3 +76,14 @@ def test_each_quantization_is_as_small_as_it_says_and_ranks_by_the_originals(
         assert [hit.similarity for hit in hits] == pytest.approx(
             [scores[int(hit.doc_id[1:])] for hit in hits], abs=1e-4
         )
+
+
+@pytest.mark.parametrize(("chunks", "in_graph"), [(300, 0), (_ROWS, _ROWS)])
+def test_a_shard_has_a_graph_from_a_thousand_small_vectors_on(tmp_path, rows, chunks, in_graph):
+    store = QdrantEdgeStore(tmp_path, HashEmbedder(_DIM).spec, IndexSettings())
+    ref = store.build_shard(0, "graph", [pa.RecordBatch.from_pylist(rows[:chunks])])
+    shard = EdgeShard.load(str(tmp_path / ref.path))
+    indexed = shard.info().indexed_vectors_count
+    shard.close()
+    # Those of BM25 always are.
+    assert indexed == chunks + in_graph
