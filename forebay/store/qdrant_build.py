@@ -177,8 +177,8 @@ def _config(spec: EmbeddingSpec, settings: IndexSettings) -> EdgeConfig:
         sparse_vectors={SPARSE: EdgeSparseVectorParams()},
         hnsw_config=HnswIndexConfig(settings.hnsw_m, settings.hnsw_ef_construct, _FILTER_GRAPH_FROM_KB),
         optimizers=EdgeOptimizersConfig(indexing_threshold=_GRAPH_FROM_KB),
-        # A shard has one segment with points. More threads wait for each other by spinning: twice the processor's time,
-        # and a search is slower, too (docs/retrieval.md).
+        # A shard has one segment with most of its points, and one for what came since. More threads wait for each other
+        # by spinning: twice the processor's time, and a search is slower, too (docs/retrieval.md).
         max_search_threads=1,
         wal_enabled=False,
     )

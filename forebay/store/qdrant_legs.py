@@ -39,7 +39,7 @@ def share_of(limit: int, shards: int) -> int:
     """Give how many of the best of all shards one of them is asked for at first.
 
     Documents fall on shards by their hash, so what a shard holds of the best is binomial: its mean and three standard
-    deviations. Whoever holds more is asked again (`cut_short`), which costs less than asking all of them for more.
+    deviations. Whoever holds more is asked again (`cut_short`), as may happen where a long document's chunks are found.
     """
     mean = limit / shards
     return min(limit, ceil(mean + 3 * sqrt(mean * (1 - 1 / shards))))

@@ -9,7 +9,7 @@ from qdrant_edge import EdgeShard
 
 from forebay.releases import Evaluation, ReleaseManifest
 from forebay.settings import IndexSettings
-from forebay.store.contract import SearchMode, SearchRequest
+from forebay.store.contract import SearchMode, SearchRequest, ShardBase
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.testing import HashEmbedder
 from tests.releases import chunk_rows
@@ -22,6 +22,19 @@ _QUESTIONS = 40
 def _near_centres(random, centres, n):
     vectors = centres[random.integers(0, len(centres), n)] + 0.6 * random.standard_normal((n, _DIM)) / np.sqrt(_DIM)
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _manifest(spec, index, ref):
+    return ReleaseManifest(
+        corpus="test",
+        embedding=spec,
+        index=index,
+        shards=(ref,),
+        documents=_ROWS,
+        table_versions={},
+        evaluation=Evaluation(questions=0),
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +67,7 @@ def test_each_quantization_is_as_small_as_it_says_and_ranks_by_the_originals(
     ref = store.build_shard(0, quantization, [pa.RecordBatch.from_pylist(rows)])
     quantized = [path.stat().st_size for path in (tmp_path / ref.path).rglob("quantized.data")]
     assert sum(quantized) == first_pass_bytes * _ROWS
-    manifest = ReleaseManifest(
-        corpus="test",
-        embedding=spec,
-        index=index,
-        shards=(ref,),
-        documents=_ROWS,
-        table_versions={},
-        evaluation=Evaluation(questions=0),
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-    )
-    release = store.open(manifest)
+    release = store.open(_manifest(spec, index, ref))
     others, questions = vectors
     answers = release.search([SearchRequest("", question, 10, SearchMode.DENSE) for question in questions])
     release.close()
@@ -87,3 +90,21 @@ def test_a_shard_has_a_graph_from_a_thousand_small_vectors_on(tmp_path, rows, ch
     shard.close()
     # Those of BM25 always are.
     assert indexed == chunks + in_graph
+
+
+def test_a_graph_that_is_carried_on_finds_what_came_and_not_what_went(tmp_path, vectors, rows):
+    before, gone = rows[:1_200], rows[:100]
+    index, spec = IndexSettings(), HashEmbedder(_DIM).spec
+    store = QdrantEdgeStore(tmp_path, spec, index)
+    base = store.build_shard(0, "before", [pa.RecordBatch.from_pylist(before)])
+    removed = [row["chunk_id"] for row in gone]
+    ref = store.build_shard(0, "after", [pa.RecordBatch.from_pylist(rows[1_200:])], ShardBase(base, removed))
+    assert ref.chunks == 1_200
+    release = store.open(_manifest(spec, index, ref))
+    asked = [SearchRequest("", vector, 10, SearchMode.DENSE) for vector in vectors[0]]
+    found = [[hit.chunk_id for hit in hits] for hits in release.search(asked)]
+    release.close()
+    assert not set(removed) & {chunk_id for hits in found for chunk_id in hits}
+    nearest = [hits[0] == row["chunk_id"] for hits, row in zip(found, rows, strict=True)]
+    assert sum(nearest[100:1_200]) >= 0.99 * 1_100
+    assert sum(nearest[1_200:]) >= 0.99 * 100
