@@ -8,8 +8,13 @@ from forebay.store.qdrant_edge import QdrantEdgeStore
 __all__ = ["open_index"]
 
 
-def open_index(manifest: ReleaseManifest, paths: PathSettings) -> OpenRelease:
+def open_index(manifest: ReleaseManifest, paths: PathSettings, threads: int | None = None) -> OpenRelease:
     """Open a release for searching.
+
+    Args:
+        manifest: The release.
+        paths: Where its shards lie.
+        threads: Of one search in this process; one for each core where it is left out.
 
     Raises:
         ConfigurationError: the settings of the cluster that it lies in are wrong.
@@ -20,4 +25,4 @@ def open_index(manifest: ReleaseManifest, paths: PathSettings) -> OpenRelease:
         from forebay.store.weaviate_store import open_cluster_release
 
         return open_cluster_release(manifest)
-    return QdrantEdgeStore(paths.shards, manifest.embedding, manifest.index).open(manifest)
+    return QdrantEdgeStore(paths.shards, manifest.embedding, manifest.index).open(manifest, threads)

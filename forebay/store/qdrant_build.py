@@ -43,12 +43,14 @@ from forebay.store.reduction import Reduction
 from forebay.store.shard_files import copy_sealed_files
 from forebay.store.terms import METADATA_TERMS, metadata_terms
 
-__all__ = ["DENSE", "FREQUENCIES", "REDUCTION", "SPARSE", "fill_shard", "terms_of"]
+__all__ = ["CONFIG", "DENSE", "FREQUENCIES", "REDUCTION", "SPARSE", "fill_shard", "terms_of"]
 
 DENSE = "dense"
 """Name of the embedding in a shard."""
 SPARSE = "bm25"
 """Name of the term weights in a shard."""
+CONFIG = "edge_config.json"
+"""File of a shard's settings, which Qdrant writes."""
 FREQUENCIES = "frequencies.npz"
 """File of a shard's document frequencies."""
 REDUCTION = "reduction.npz"
@@ -76,8 +78,11 @@ _NORM_TOLERANCE = 1e-3
 # A thousand vectors of 384 numbers: more take longer to compare one by one than by a graph. Qdrant's own limit, 20,000,
 # leaves shards of 13,000 without one.
 _GRAPH_FROM_KB = 1500
-# Filters that fewer vectors match have no part of the graph.
-_FILTER_GRAPH_FROM_KB = 5000
+# Where a filter leaves fewer than one in so many, they are compared one by one: sooner than the graph is walked, whose
+# ways to them lead over others, and without loss (docs/retrieval.md).
+_SCANNED_BY_FILTER = 3
+_KB = 1024
+_FLOAT_BYTES = 4
 _QUANTIZATIONS = {
     "int8": ScalarQuantizationConfig(ScalarType.Int8),
     # A question is compared in 8 bits: as fast, and nearer to the truth than bit against bit.
@@ -103,16 +108,9 @@ def fill_shard(
     Raises:
         IndexBuildError: a row has no proper vector.
     """
-    parts: list[DocumentFrequencies] = []
-    if base is None:
-        shard = EdgeShard.create(str(folder), _config(spec, settings))
-        # Mapped, as all payload indexes are: read into memory, they are most of what opening a release takes.
-        for name in _INDEXED:
-            shard.update(UpdateOperation.create_field_index(name, KeywordIndexParams(memory=Memory.Cached)))
-    else:
-        copy_sealed_files(root / base.ref.path, folder)
-        shard = EdgeShard.load(str(folder))
+    shard = _begun(folder, root, spec, settings, base)
     try:
+        parts: list[DocumentFrequencies] = []
         if base is not None:
             parts.append(_without(shard, DocumentFrequencies.load(folder / FREQUENCIES), base.removed))
         reader, numbers = ChunkTerms(settings), Counter[str]()
@@ -122,16 +120,42 @@ def fill_shard(
                 shard.update(UpdateOperation.upsert_points(points))
                 parts.append(DocumentFrequencies.count(sparse))
                 numbers.update(name for point in points for name in _numeric_fields(point))
+        frequencies = DocumentFrequencies.merge(parts)
         _index_ranges(shard, numbers)
-        shard.optimize()
         shard.flush()
     finally:
         shard.close()
-    frequencies = DocumentFrequencies.merge(parts)
+    _optimize(folder, spec, settings, frequencies.n_chunks)
     frequencies.save(folder / FREQUENCIES)
     if reduction is not None:
         reduction.save(folder / REDUCTION)
     return frequencies.n_chunks
+
+
+def _begun(folder: Path, root: Path, spec: EmbeddingSpec, settings: IndexSettings, base: ShardBase | None) -> EdgeShard:
+    """Make an empty shard, or one like its base."""
+    if base is not None:
+        copy_sealed_files(root / base.ref.path, folder)
+        return EdgeShard.load(str(folder))
+    shard = EdgeShard.create(str(folder), _config(spec, settings, 0))
+    # Mapped, as all payload indexes are: read into memory, they are most of what opening a release takes.
+    for name in _INDEXED:
+        shard.update(UpdateOperation.create_field_index(name, KeywordIndexParams(memory=Memory.Cached)))
+    return shard
+
+
+def _optimize(folder: Path, spec: EmbeddingSpec, settings: IndexSettings, chunks: int) -> None:
+    """Build the graph, or what is missing of it."""
+    wanted = _config(spec, settings, chunks)
+    held = json.loads((folder / CONFIG).read_bytes())["hnsw_config"]["full_scan_threshold"]
+    # Another limit is another graph; one that is about right is kept when a shard grows.
+    is_about_right = held / 2 <= _scanned_kb(spec, settings, chunks) <= 2 * held
+    shard = EdgeShard.load(str(folder), None if is_about_right else wanted)
+    try:
+        shard.optimize()
+        shard.flush()
+    finally:
+        shard.close()
 
 
 def _without(shard: EdgeShard, frequencies: DocumentFrequencies, removed: list[str]) -> DocumentFrequencies:
@@ -165,7 +189,11 @@ def terms_of(vector: Any) -> SparseVector:
     return vector.get(SPARSE) or SparseVector([], [])
 
 
-def _config(spec: EmbeddingSpec, settings: IndexSettings) -> EdgeConfig:
+def _scanned_kb(spec: EmbeddingSpec, settings: IndexSettings, chunks: int) -> int:
+    return chunks * (settings.dimensions or spec.dim) * _FLOAT_BYTES // _SCANNED_BY_FILTER // _KB
+
+
+def _config(spec: EmbeddingSpec, settings: IndexSettings, chunks: int) -> EdgeConfig:
     return EdgeConfig(
         vectors={
             DENSE: EdgeVectorParams(
@@ -175,11 +203,8 @@ def _config(spec: EmbeddingSpec, settings: IndexSettings) -> EdgeConfig:
             )
         },
         sparse_vectors={SPARSE: EdgeSparseVectorParams()},
-        hnsw_config=HnswIndexConfig(settings.hnsw_m, settings.hnsw_ef_construct, _FILTER_GRAPH_FROM_KB),
+        hnsw_config=HnswIndexConfig(settings.hnsw_m, settings.hnsw_ef_construct, _scanned_kb(spec, settings, chunks)),
         optimizers=EdgeOptimizersConfig(indexing_threshold=_GRAPH_FROM_KB),
-        # A shard has one segment with most of its points, and one for what came since. More threads wait for each other
-        # by spinning: twice the processor's time, and a search is slower, too (docs/retrieval.md).
-        max_search_threads=1,
         wal_enabled=False,
     )
 

@@ -1,9 +1,11 @@
 """The embedded store: Qdrant Edge shards built once with the write-ahead log off, then only read."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -36,8 +38,9 @@ from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fi
 from forebay.store.qdrant_feedback import feedback_legs
 from forebay.store.qdrant_filters import needs_terms, to_qdrant_filter
 from forebay.store.qdrant_hits import chunks_by_language, hit_of, records_of
-from forebay.store.qdrant_legs import Legs, Ranking, Scored, cut_short, rank, share_of
+from forebay.store.qdrant_legs import Legs, Ranking, Scored, rank
 from forebay.store.qdrant_neighbours import with_neighbours
+from forebay.store.qdrant_opening import open_together
 from forebay.store.query_rules import NO_RULES, QueryRules, holding_phrases, read_rules
 from forebay.store.reduction import Reduction
 from forebay.store.shard_files import find_intact, seal, staging_folder, verify
@@ -46,12 +49,13 @@ from forebay.store.terms import METADATA_TERMS
 __all__ = ["QdrantEdgeRelease", "QdrantEdgeStore"]
 
 # Candidates of each leg: enough that fusion sees past the wanted hits.
-_MIN_CANDIDATES = 50
+_MIN_CANDIDATES = 40
 # Of a question with a quoted phrase, whose words may be common: most candidates are dropped for lacking it.
 _PHRASE_CANDIDATES = 200
 # Candidates while the graph of a shard is walked.
 _MIN_EF = 32
 # Candidates by the quantized vectors that the original ones rescore, for one that is wanted (`make bench-vectors`).
+_VERY_MANY = 1_000
 _OVERSAMPLING = {"int8": 2.0, "binary": 6.0, "product": 4.0, "none": 1.0}
 
 
@@ -101,8 +105,8 @@ class QdrantEdgeStore:
             # The first load writes down settings that were left open; sealed before it, no checksum would hold.
             settled = EdgeShard.load(str(staging))
             held = settled.count(CountRequest(exact=True))
-            # As a shard among very many is searched, which is asked for the fewest.
-            recall = ann_recall(settled, DENSE, _search_params(1, self._settings))
+            # As a shard among very many is searched, with the least effort.
+            recall = ann_recall(settled, DENSE, _search_params(1, self._settings, _VERY_MANY))
             settled.close()
             if held != chunks:
                 raise IndexBuildError(f"shard {number} holds {held} points after {chunks} chunks were added.")
@@ -110,33 +114,37 @@ class QdrantEdgeStore:
                 staging, target, root=self._root, number=number, content=content, chunks=chunks, ann_recall10=recall
             )
 
-    def open(self, manifest: ReleaseManifest) -> "QdrantEdgeRelease":
-        """Open a release for searching; see `VectorStore.open`."""
-        return QdrantEdgeRelease(self._root, manifest)
+    def open(self, manifest: ReleaseManifest, threads: int | None = None) -> "QdrantEdgeRelease":
+        """Open a release for searching; see `VectorStore.open`.
+
+        Args:
+            manifest: The release.
+            threads: Of one search, which share its shards; one for each core where it is left out.
+        """
+        return QdrantEdgeRelease(self._root, manifest, threads or os.cpu_count() or 1)
 
 
 class QdrantEdgeRelease:
-    """An opened release: every leg is asked of every shard, merged by score, then fused by rank."""
+    """An opened release: every leg is asked of all shards at once, then the legs are fused by rank."""
 
-    def __init__(self, root: Path, manifest: ReleaseManifest) -> None:
+    def __init__(self, root: Path, manifest: ReleaseManifest, threads: int) -> None:
         self._manifest = manifest
-        self._shards: list[EdgeShard] = []
-        for ref in manifest.shards:
-            verify(root / ref.path, ref, contents=False)
+        folders = [root / ref.path for ref in manifest.shards]
+        for folder, ref in zip(folders, manifest.shards, strict=True):
+            verify(folder, ref, contents=False)
         try:
-            for ref in manifest.shards:
-                self._shards.append(EdgeShard.load(str(root / ref.path)))
-            self._reduction = _common_reduction([root / ref.path for ref in manifest.shards], manifest)
+            self._reduction = _common_reduction(folders, manifest)
+            self._frequencies = DocumentFrequencies.merge(
+                DocumentFrequencies.load(one / FREQUENCIES) for one in folders
+            )
+            self._shard = open_together(folders, threads)
             # Earlier versions of Forebay built shards without it.
-            self._has_terms = all(METADATA_TERMS in shard.info().payload_schema for shard in self._shards)
+            self._has_terms = METADATA_TERMS in self._shard.info().payload_schema
             # Where every chunk is for everybody, no search has to look at who may find it.
             self._is_restricted = self._count(RESTRICTED) > 0
-            parts = [DocumentFrequencies.load(root / ref.path / FREQUENCIES) for ref in manifest.shards]
         except Exception as exc:
-            self.close()
             raise ReleaseError(f"release {manifest.release_id} can't be opened: {exc}") from exc
-        self._frequencies = DocumentFrequencies.merge(parts)
-        self._question_terms = QuestionTerms(manifest.index, self._frequencies, chunks_by_language(self._shards))
+        self._question_terms = QuestionTerms(manifest.index, self._frequencies, chunks_by_language(self._shard))
 
     @property
     def manifest(self) -> ReleaseManifest:
@@ -179,12 +187,11 @@ class QdrantEdgeRelease:
 
     def close(self) -> None:
         """Give back memory and files; searches under way must have ended."""
-        while self._shards:
-            self._shards.pop().close()
+        self._shard.close()
 
     def _count(self, where: Filter | None) -> int:
         request = CountRequest(exact=True, filter=self._index_filter(where))
-        return sum(shard.count(request) for shard in self._shards)
+        return self._shard.count(request)
 
     def _index_filter(self, where: Filter | None) -> qdrant.Filter | None:
         if not self._has_terms and where is not None and needs_terms(where):
@@ -228,62 +235,41 @@ class QdrantEdgeRelease:
         keys = [key for key, _ in found.fused[: plan.limit]]
         if plan.vector is None or plan.terms is None or not plan.rules.allows_feedback or not keys:
             return None
-        legs = feedback_legs(self._shards, self._frequencies, plan.vector, plan.terms, keys, found.shard_of)
-        return rank(legs, plan.limit, plan.rules.bm25_weight)
+        legs = feedback_legs(self._shard, self._frequencies, plan.vector, plan.terms, keys)
+        return rank(legs, plan.rules.bm25_weight)
 
     def _ask(self, plans: Sequence[_Plan]) -> list[Legs]:
-        """Ask every leg of every plan of every shard."""
-        legs = [self._legs(plan, share_of(plan.limit, len(self._shards))) for plan in plans]
+        """Ask every leg of every plan at once."""
+        legs = [self._legs(plan) for plan in plans]
         queries = [query for leg in legs for query in leg.values()]
-        if not queries:
-            return [{} for _ in plans]
-        per_shard = [shard.query_batch(QueryBatchRequest(queries)) for shard in self._shards]
-        per_query = zip(*per_shard, strict=True)
-        return [
-            self._completed(plan, {name: next(per_query, ()) for name in leg})
-            for plan, leg in zip(plans, legs, strict=True)
-        ]
+        answers = iter(self._shard.query_batch(QueryBatchRequest(queries)) if queries else ())
+        return [{name: next(answers) for name in leg} for leg in legs]
 
-    def _completed(self, plan: _Plan, legs: Legs) -> Legs:
-        """Ask shards again that hold more of the best than their share, as the one of a long document may."""
-        share = share_of(plan.limit, len(self._shards))
-        cut = {name: cut_short(answers, share, plan.limit) for name, answers in legs.items()}
-        if not any(cut.values()):
-            return legs
-        whole = self._legs(plan, plan.limit)
-        return {
-            name: [
-                self._shards[number].query_batch(QueryBatchRequest([whole[name]]))[0] if number in cut[name] else answer
-                for number, answer in enumerate(answers)
-            ]
-            for name, answers in legs.items()
-        }
-
-    def _legs(self, plan: _Plan, limit: int) -> dict[str, QueryRequest]:
+    def _legs(self, plan: _Plan) -> dict[str, QueryRequest]:
         legs: dict[str, QueryRequest] = {}
         if plan.vector is not None:
-            legs[DENSE] = self._query(Query.Nearest(plan.vector.tolist(), using=DENSE), plan, limit)
+            legs[DENSE] = self._query(Query.Nearest(plan.vector.tolist(), using=DENSE), plan)
         if plan.telling is not None:
-            legs[SPARSE] = self._query(Query.Nearest(plan.telling, using=SPARSE), plan, limit)
+            legs[SPARSE] = self._query(Query.Nearest(plan.telling, using=SPARSE), plan)
         return legs
 
-    def _query(self, query: Query, plan: _Plan, limit: int) -> QueryRequest:
-        params = _search_params(limit, self._manifest.index)
-        return QueryRequest(limit=limit, query=query, filter=plan.where, params=params)
+    def _query(self, query: Query, plan: _Plan) -> QueryRequest:
+        params = _search_params(plan.limit, self._manifest.index, len(self._manifest.shards))
+        return QueryRequest(limit=plan.limit, query=query, filter=plan.where, params=params)
 
     def _ranked(self, plan: _Plan, legs: Legs) -> Ranking:
         """Join what the legs found, and drop what lacks a quoted phrase."""
-        ranking = rank(legs, plan.limit, plan.rules.bm25_weight)
+        ranking = rank(legs, plan.rules.bm25_weight)
         if not plan.rules.phrases:
             return ranking
-        records = records_of(self._shards, [key for key, _ in ranking.fused], ranking.shard_of)
+        records = records_of(self._shard, [key for key, _ in ranking.fused])
         payloads = {key: records[key].payload or {} for key, _ in ranking.fused}
         texts = {key: f"{payload['title']}\n{payload['text']}" for key, payload in payloads.items()}
         kept = set(holding_phrases(texts, plan.rules.phrases))
         return replace(ranking, fused=[(key, score) for key, score in ranking.fused if key in kept])
 
     def _diverse(self, request: SearchRequest, ranking: Ranking) -> Scored:
-        records = records_of(self._shards, [key for key, _ in ranking.fused], ranking.shard_of, with_vector=[DENSE])
+        records = records_of(self._shard, [key for key, _ in ranking.fused], with_vector=[DENSE])
         vectors = [cast("Mapping[str, Any]", records[key].vector)[DENSE] for key, _ in ranking.fused]
         scores = np.array([score for _, score in ranking.fused])
         chosen = diversify(scores, np.array(vectors, np.float32), request.top_k, request.diversity)
@@ -292,23 +278,23 @@ class QdrantEdgeRelease:
     def _hits(self, request: SearchRequest, plan: _Plan, first: Ranking, ranking: Ranking) -> list[Hit]:
         ranked = (self._diverse(request, ranking) if request.diversity else ranking.fused)[: request.top_k]
         keys = [key for key, _ in ranked]
-        records = records_of(self._shards, keys, ranking.shard_of)
+        records = records_of(self._shard, keys)
         similarities = {} if plan.vector is None else self._similarities(plan.vector, keys, first)
         hits = [hit_of(key, score, similarities.get(key), records[key].payload or {}) for key, score in ranked]
-        return with_neighbours(self._shards, hits, plan.where, request.neighbours) if request.neighbours else hits
+        return with_neighbours(self._shard, hits, plan.where, request.neighbours) if request.neighbours else hits
 
-    def _similarities(self, question: NDArray[np.float32], keys: Sequence[str], first: Ranking) -> dict[str, float]:
+    def _similarities(self, question: NDArray[np.float32], keys: Sequence[UUID], first: Ranking) -> dict[UUID, float]:
         """Give the cosine of each chunk to the question, which the first round's dense leg knows of most of them."""
         found = dict(first.legs.get(DENSE, ()))
         others = [key for key in keys if key not in found]
-        records = records_of(self._shards, others, first.shard_of, with_payload=False, with_vector=[DENSE])
+        records = records_of(self._shard, others, with_payload=False, with_vector=[DENSE])
         for key, record in records.items():
             vector = cast("Mapping[str, Any]", record.vector)[DENSE]
             found[key] = float(np.dot(question, vector) / np.linalg.norm(question))
         return found
 
     def _round(self, ranking: Ranking) -> Round:
-        records = records_of(self._shards, [key for leg in ranking.legs.values() for key, _ in leg], ranking.shard_of)
+        records = records_of(self._shard, [key for leg in ranking.legs.values() for key, _ in leg])
 
         def candidates(scored: Scored) -> list[Candidate]:
             hits = [hit_of(key, score, None, records[key].payload or {}) for key, score in scored]
@@ -317,9 +303,11 @@ class QdrantEdgeRelease:
         return Round({name: candidates(leg) for name, leg in ranking.legs.items()}, candidates(ranking.fused))
 
 
-def _search_params(limit: int, settings: IndexSettings) -> SearchParams:
-    quantization = QuantizationSearchParams(rescore=True, oversampling=_OVERSAMPLING[settings.quantization])
-    return SearchParams(hnsw_ef=max(_MIN_EF, 2 * limit), quantization=quantization)
+def _search_params(limit: int, settings: IndexSettings, shards: int) -> SearchParams:
+    """Say how a leg is asked: each of the shards gives its own best `limit`, the best of all come of those."""
+    oversampling = max(1.0, _OVERSAMPLING[settings.quantization] / shards)
+    ef = max(_MIN_EF, limit, -(-2 * limit // shards))
+    return SearchParams(hnsw_ef=ef, quantization=QuantizationSearchParams(rescore=True, oversampling=oversampling))
 
 
 def _common_reduction(folders: Sequence[Path], manifest: ReleaseManifest) -> Reduction | None:

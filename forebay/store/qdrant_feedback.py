@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,6 @@ from qdrant_edge import (
     Query,
     QueryBatchRequest,
     QueryRequest,
-    ScoredPoint,
     SearchParams,
     SparseVector,
 )
@@ -30,12 +30,11 @@ _EXACT = SearchParams(exact=True, quantization=QuantizationSearchParams(ignore=T
 
 
 def feedback_legs(
-    shards: Sequence[EdgeShard],
+    shard: EdgeShard,
     frequencies: DocumentFrequencies,
     vector: NDArray[np.float32],
     terms: SparseVector,
-    keys: Sequence[str],
-    shard_of: Mapping[str, int],
+    keys: Sequence[UUID],
 ) -> Legs:
     """Score candidates by the moved question.
 
@@ -43,33 +42,24 @@ def feedback_legs(
     is moved towards are read.
 
     Args:
-        shards: Shards of the release.
+        shard: Holds the release.
         frequencies: Document frequencies of the release.
         vector: (dim,) float32, of the question.
         terms: The question's terms, multiplied by their inverse document frequency.
         keys: Ids of the candidates, best first, at least one.
-        shard_of: Position of the shard that holds each.
     """
     head = keys[:FEEDBACK_HITS]
-    records = records_of(shards, head, shard_of, with_payload=False, with_vector=True)
+    records = records_of(shard, head, with_payload=False, with_vector=True)
     held = [cast("Mapping[str, Any]", records[key].vector) for key in head]
     moved = moved_vector(vector, np.asarray([vectors[DENSE] for vectors in held], np.float32))
     expanded = expanded_terms(terms, frequencies.weigh(_joined([terms_of(vectors) for vectors in held])))
-    queries = [Query.Nearest(moved.tolist(), using=DENSE), Query.Nearest(expanded, using=SPARSE)]
-    answers = [_scored(shard, queries, [key for key in keys if shard_of[key] == n]) for n, shard in enumerate(shards)]
-    dense, sparse = zip(*answers, strict=True)
-    return {DENSE: dense, SPARSE: sparse}
+    queries = {DENSE: Query.Nearest(moved.tolist(), using=DENSE), SPARSE: Query.Nearest(expanded, using=SPARSE)}
+    among = Filter(must=[HasIdCondition(set(keys))])
+    asked = [QueryRequest(limit=len(keys), query=query, filter=among, params=_EXACT) for query in queries.values()]
+    return dict(zip(queries, shard.query_batch(QueryBatchRequest(asked)), strict=True))
 
 
 def _joined(vectors: Sequence[SparseVector]) -> SparseVector:
     """Put vectors one after the other, so that their terms are weighed at once."""
     indices = [index for vector in vectors for index in vector.indices]
     return SparseVector(indices, [value for vector in vectors for value in vector.values])
-
-
-def _scored(shard: EdgeShard, queries: Sequence[Query], keys: Sequence[str]) -> Sequence[Sequence[ScoredPoint]]:
-    if not keys:
-        return [[] for _ in queries]
-    among = Filter(must=[HasIdCondition(set(keys))])
-    asked = [QueryRequest(limit=len(keys), query=query, filter=among, params=_EXACT) for query in queries]
-    return shard.query_batch(QueryBatchRequest(asked))

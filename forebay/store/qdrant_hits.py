@@ -1,9 +1,9 @@
-"""Reading the points of a release's shards, and hits from their payloads."""
+"""Reading the points of a release, and hits from their payloads."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from qdrant_edge import EdgeShard, FacetRequest, Record
@@ -16,37 +16,27 @@ __all__ = ["chunks_by_language", "hit_of", "records_of"]
 _MAX_LANGUAGES = 1000
 
 
-def chunks_by_language(shards: Sequence[EdgeShard]) -> Counter[str]:
+def chunks_by_language(shard: EdgeShard) -> Counter[str]:
     """Count the chunks by the language of their documents."""
     request = FacetRequest("language", limit=_MAX_LANGUAGES, exact=True)
-    counts = Counter[str]()
-    for shard in shards:
-        counts.update({str(hit.value): hit.count for hit in shard.facet(request).hits})
-    return counts
+    return Counter({str(hit.value): hit.count for hit in shard.facet(request).hits})
 
 
 def records_of(
-    shards: Sequence[EdgeShard],
-    keys: Sequence[str],
-    shard_of: Mapping[str, int],
-    *,
-    with_payload: bool = True,
-    with_vector: bool | list[str] = False,
-) -> dict[str, Record]:
-    """Read chunks by their ids; `shard_of` gives the position of the shard that holds each."""
-    records: dict[str, Record] = {}
-    for number, shard in enumerate(shards):
-        wanted: list[int | UUID | str] = [key for key in dict.fromkeys(keys) if shard_of[key] == number]
-        if wanted:
-            found = shard.retrieve(wanted, with_payload=with_payload, with_vector=with_vector)
-            records |= {str(record.id): record for record in found}
-    return records
+    shard: EdgeShard, keys: Iterable[UUID], *, with_payload: bool = True, with_vector: bool | list[str] = False
+) -> dict[UUID, Record]:
+    """Read chunks by their ids."""
+    wanted: list[int | UUID | str] = list(dict.fromkeys(keys))
+    if not wanted:
+        return {}
+    found = shard.retrieve(wanted, with_payload=with_payload, with_vector=with_vector)
+    return {cast("UUID", record.id): record for record in found}
 
 
-def hit_of(chunk_id: str, score: float, similarity: float | None, payload: Mapping[str, Any]) -> Hit:
+def hit_of(key: UUID, score: float, similarity: float | None, payload: Mapping[str, Any]) -> Hit:
     """Give the passage that a point stands for."""
     return Hit(
-        chunk_id=chunk_id,
+        chunk_id=str(key),
         doc_id=payload["doc_id"],
         score=score,
         similarity=similarity,

@@ -2,8 +2,9 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 __all__ = ["NO_RULES", "QueryRules", "holding_phrases", "read_rules"]
 
@@ -21,6 +22,8 @@ _MIN_DIGITS = 3
 # `config.yaml`, `www.example.com`; not `i.e` and `U.S`.
 _FILE_NAME = re.compile(r"[\w-]{2,}(\.[\w-]+)*\.[a-z][a-z0-9]{1,4}")
 _UNDERSCORE_WITHIN = re.compile(r"[^\W_]_+[^\W_]")
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def read_rules(question: str) -> QueryRules:
     return QueryRules(kept, _SHORT_WEIGHT if is_short else _LONG_WEIGHT, allows_feedback=not is_short)
 
 
-def holding_phrases(texts: Mapping[str, str], phrases: Sequence[str]) -> list[str]:
+def holding_phrases(texts: Mapping[Key, str], phrases: Sequence[str]) -> list[Key]:
     """Choose the passages that hold every phrase, whole words only; a phrase that none of them holds is passed over.
 
     Args:

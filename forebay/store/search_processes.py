@@ -47,14 +47,17 @@ class SearchProcesses:
         """
         self._manifest = manifest
         self._paths = paths
+        cores = os.cpu_count() or 1
+        # Twice the cores in all: one search at a time takes less, and searches that fill the cores not much more.
+        self._threads = max(1, min(cores, 2 * cores // processes))
         self._turn = count()
         self._locks = [threading.Lock() for _ in range(processes)]
         self._processes: list[_Process] = []
         # Half of the cores go on with what else there is to do: searches of the release before.
-        at_once = max(1, (os.cpu_count() or 1) // 2)
+        at_once = max(1, cores // 2)
         try:
             while opening := min(at_once, processes - len(self._processes)):
-                self._processes += [_Process(manifest, paths) for _ in range(opening)]
+                self._processes += [_Process(manifest, paths, self._threads) for _ in range(opening)]
                 for process in self._processes[-opening:]:
                     process.wait_until_open()
         except BaseException:
@@ -119,7 +122,7 @@ class SearchProcesses:
             pass
         try:
             self._processes[number].end()
-            self._processes[number] = process = _Process(self._manifest, self._paths)
+            self._processes[number] = process = _Process(self._manifest, self._paths, self._threads)
             process.wait_until_open()
             process.send(method, argument)
             return process.receive()
@@ -133,13 +136,13 @@ class SearchProcesses:
 class _Process:
     """One process with the release open, asked by one caller at a time."""
 
-    def __init__(self, manifest: ReleaseManifest, paths: PathSettings) -> None:
+    def __init__(self, manifest: ReleaseManifest, paths: PathSettings, threads: int) -> None:
         # Not a fork: threads of the parent may hold locks.
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._release_id = manifest.release_id
         self._asked = 0
-        self._process = context.Process(target=_serve, args=(theirs, manifest, paths), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, manifest, paths, threads), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -184,14 +187,14 @@ class _Process:
         self._connection.close()
 
 
-def _serve(connection: Connection, manifest: ReleaseManifest, paths: PathSettings) -> None:
+def _serve(connection: Connection, manifest: ReleaseManifest, paths: PathSettings, threads: int) -> None:
     # Ctrl-C reaches the whole group; who is draining still searches.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Until the other side closes the connection, which it may do while the release is being opened.
     with suppress(EOFError, BrokenPipeError):
         try:
-            release = open_index(manifest, paths)
+            release = open_index(manifest, paths, threads)
         except Exception as exc:
             connection.send(exc)
             return

@@ -198,7 +198,7 @@ def test_a_hit_of_bm25_has_its_similarity_though_the_dense_leg_ranks_it_last(rel
 
 
 def test_equal_scores_are_ordered_by_id_over_all_shards(store_type, embedder, tmp_path):
-    documents = [(f"d{number}", "title", "the same words", {}) for number in range(70)]
+    documents = [(f"d{number}", "title", "the same words", {}) for number in range(30)]
     manifest = build_release(tmp_path, documents, embedder, shards=4)
     release = store_type(tmp_path, manifest.embedding, manifest.index).open(manifest)
     expected = sorted(row["chunk_id"] for row in chunk_rows(documents, embedder))

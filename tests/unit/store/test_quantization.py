@@ -1,5 +1,6 @@
 """Shards large enough for a graph, and so for quantized vectors."""
 
+import json
 from datetime import UTC, datetime
 
 import numpy as np
@@ -90,6 +91,20 @@ def test_a_shard_has_a_graph_from_a_thousand_small_vectors_on(tmp_path, rows, ch
     shard.close()
     # Those of BM25 always are.
     assert indexed == chunks + in_graph
+
+
+def test_the_part_that_a_filter_has_compared_one_by_one_follows_the_size(tmp_path, rows):
+    """Qdrant walks no graph for a filter that leaves fewer."""
+    store = QdrantEdgeStore(tmp_path, HashEmbedder(_DIM).spec, IndexSettings())
+
+    def scanned(ref):
+        return json.loads((tmp_path / ref.path / "edge_config.json").read_bytes())["hnsw_config"]["full_scan_threshold"]
+
+    small = store.build_shard(0, "small", [pa.RecordBatch.from_pylist(rows[:300])])
+    larger = store.build_shard(0, "larger", [pa.RecordBatch.from_pylist(rows[300:500])], ShardBase(small, []))
+    large = store.build_shard(0, "large", [pa.RecordBatch.from_pylist(rows[500:])], ShardBase(larger, []))
+    # A vector takes 4 KB.
+    assert [scanned(ref) for ref in (small, larger, large)] == [400, 400, 1733]
 
 
 def test_a_graph_that_is_carried_on_finds_what_came_and_not_what_went(tmp_path, vectors, rows):
