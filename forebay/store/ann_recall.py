@@ -21,7 +21,7 @@ _K = 10
 _EPSILON = 1e-5
 
 
-def ann_recall(shard: EdgeShard, vector_name: str, params: SearchParams) -> float | None:
+def ann_recall(shard: EdgeShard, vector_name: str, params: SearchParams, candidates: int = _K) -> float | None:
     """Ask a shard for the neighbours of its own first vectors, which lie in no order, with and without its index.
 
     A neighbour counts as found if it is as near as the last of the true ones, as Aumueller, Bernhardsson & Faithfull,
@@ -31,6 +31,7 @@ def ann_recall(shard: EdgeShard, vector_name: str, params: SearchParams) -> floa
         shard: The shard.
         vector_name: Name of its dense vectors.
         params: How it is searched for its users.
+        candidates: How many it is asked for then, at least 10; the first ten count.
 
     Returns:
         recall@10, at most 1; None where the shard holds no other chunk to be found.
@@ -39,7 +40,8 @@ def ann_recall(shard: EdgeShard, vector_name: str, params: SearchParams) -> floa
     keys = [str(record.id) for record in records]
     vectors = [cast("dict[str, Any]", record.vector)[vector_name] for record in records]
     exact = SearchParams(exact=True, quantization=QuantizationSearchParams(ignore=True))
-    true, found = (_neighbours(shard, vector_name, keys, vectors, each) for each in (exact, params))
+    true = _neighbours(shard, vector_name, keys, vectors, exact, _K)
+    found = _neighbours(shard, vector_name, keys, vectors, params, candidates)
     wanted = sum(len(scores) for scores in true)
     if not wanted:
         return None
@@ -52,10 +54,10 @@ def ann_recall(shard: EdgeShard, vector_name: str, params: SearchParams) -> floa
 
 
 def _neighbours(
-    shard: EdgeShard, name: str, keys: Sequence[str], vectors: Sequence[list[float]], params: SearchParams
+    shard: EdgeShard, name: str, keys: Sequence[str], vectors: Sequence[list[float]], params: SearchParams, n: int
 ) -> list[list[float]]:
     """Give the scores of the ten nearest others of each vector, best first."""
-    queries = [QueryRequest(limit=_K + 1, query=Query.Nearest(vector, using=name), params=params) for vector in vectors]
+    queries = [QueryRequest(limit=n + 1, query=Query.Nearest(vector, using=name), params=params) for vector in vectors]
     answers = shard.query_batch(QueryBatchRequest(queries)) if queries else []
     return [
         [float(point.score) for point in answer if str(point.id) != key][:_K]

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from qdrant_edge import (
     CountRequest,
     EdgeShard,
-    QuantizationSearchParams,
     Query,
     QueryBatchRequest,
     QueryRequest,
@@ -35,6 +34,7 @@ from forebay.store.diversity import diversify
 from forebay.store.explanation import Candidate, Explanation, Round, Stopwatch
 from forebay.store.filters import Filter, parse_filter
 from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard
+from forebay.store.qdrant_effort import search_params
 from forebay.store.qdrant_feedback import feedback_legs
 from forebay.store.qdrant_filters import needs_terms, to_qdrant_filter
 from forebay.store.qdrant_hits import chunks_by_language, hit_of, records_of
@@ -52,11 +52,8 @@ __all__ = ["QdrantEdgeRelease", "QdrantEdgeStore"]
 _MIN_CANDIDATES = 40
 # Of a question with a quoted phrase, whose words may be common: most candidates are dropped for lacking it.
 _PHRASE_CANDIDATES = 200
-# Candidates while the graph of a shard is walked.
-_MIN_EF = 32
-# Candidates by the quantized vectors that the original ones rescore, for one that is wanted (`make bench-vectors`).
+# Shards, of which each is searched with the least effort.
 _VERY_MANY = 1_000
-_OVERSAMPLING = {"int8": 2.0, "binary": 6.0, "product": 4.0, "none": 1.0}
 
 
 @dataclass(frozen=True)
@@ -72,6 +69,8 @@ class _Plan:
     where: qdrant.Filter | None
     limit: int
     """Candidates of each leg."""
+    params: SearchParams
+    """How thoroughly they are looked for."""
     rules: QueryRules = NO_RULES
     """What the question's wording asks for."""
 
@@ -105,8 +104,9 @@ class QdrantEdgeStore:
             # The first load writes down settings that were left open; sealed before it, no checksum would hold.
             settled = EdgeShard.load(str(staging))
             held = settled.count(CountRequest(exact=True))
-            # As a shard among very many is searched, with the least effort.
-            recall = ann_recall(settled, DENSE, _search_params(1, self._settings, _VERY_MANY))
+            # As one among very many is searched, with the least effort.
+            least = search_params(_MIN_CANDIDATES, self._settings, _VERY_MANY)
+            recall = ann_recall(settled, DENSE, least, _MIN_CANDIDATES)
             settled.close()
             if held != chunks:
                 raise IndexBuildError(f"shard {number} holds {held} points after {chunks} chunks were added.")
@@ -225,7 +225,12 @@ class QdrantEdgeRelease:
         # The rarest may find too few chunks that a filter allows, or that hold a phrase.
         if terms is not None and is_scored_anew and where is None and not rules.phrases:
             telling = self._frequencies.telling(terms)
-        return _Plan(vector, terms, telling, where, limit, rules)
+        return _Plan(vector, terms, telling, where, limit, self._effort(limit, where), rules)
+
+    def _effort(self, limit: int, where: qdrant.Filter | None) -> SearchParams:
+        estimate = CountRequest(exact=False, filter=where)
+        share = 1.0 if where is None else self._shard.count(estimate) / max(1, self._manifest.chunks)
+        return search_params(limit, self._manifest.index, len(self._manifest.shards), share)
 
     def _fed_back(self, plan: _Plan, found: Ranking) -> Ranking | None:
         """Order the best of a hybrid search anew, by the question moved towards its first hits.
@@ -254,8 +259,7 @@ class QdrantEdgeRelease:
         return legs
 
     def _query(self, query: Query, plan: _Plan) -> QueryRequest:
-        params = _search_params(plan.limit, self._manifest.index, len(self._manifest.shards))
-        return QueryRequest(limit=plan.limit, query=query, filter=plan.where, params=params)
+        return QueryRequest(limit=plan.limit, query=query, filter=plan.where, params=plan.params)
 
     def _ranked(self, plan: _Plan, legs: Legs) -> Ranking:
         """Join what the legs found, and drop what lacks a quoted phrase."""
@@ -301,13 +305,6 @@ class QdrantEdgeRelease:
             return [Candidate(hit.chunk_id, hit.doc_id, hit.title, hit.score) for hit in hits]
 
         return Round({name: candidates(leg) for name, leg in ranking.legs.items()}, candidates(ranking.fused))
-
-
-def _search_params(limit: int, settings: IndexSettings, shards: int) -> SearchParams:
-    """Say how a leg is asked: each of the shards gives its own best `limit`, the best of all come of those."""
-    oversampling = max(1.0, _OVERSAMPLING[settings.quantization] / shards)
-    ef = max(_MIN_EF, limit, -(-2 * limit // shards))
-    return SearchParams(hnsw_ef=ef, quantization=QuantizationSearchParams(rescore=True, oversampling=oversampling))
 
 
 def _common_reduction(folders: Sequence[Path], manifest: ReleaseManifest) -> Reduction | None:

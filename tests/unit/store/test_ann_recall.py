@@ -56,6 +56,8 @@ def test_a_poor_graph_that_is_searched_hastily_finds_less(shard_of):
     patient = ann_recall(shard, "dense", SearchParams(hnsw_ef=512))
     assert hasty < 0.6
     assert hasty < patient <= 1.0
+    # Whoever is asked for more walks on.
+    assert hasty < ann_recall(shard, "dense", SearchParams(hnsw_ef=4), candidates=100)
 
 
 @pytest.mark.parametrize("n", [0, 1])
