@@ -122,10 +122,14 @@ def fill_shard(
                 numbers.update(name for point in points for name in _numeric_fields(point))
         frequencies = DocumentFrequencies.merge(parts)
         _index_ranges(shard, numbers)
+        if not _is_limit_right(folder, spec, settings, frequencies.n_chunks):
+            shard.flush()
+            shard.close()
+            shard = EdgeShard.load(str(folder), _config(spec, settings, frequencies.n_chunks))
+        shard.optimize()
         shard.flush()
     finally:
         shard.close()
-    _optimize(folder, spec, settings, frequencies.n_chunks)
     frequencies.save(folder / FREQUENCIES)
     if reduction is not None:
         reduction.save(folder / REDUCTION)
@@ -144,18 +148,12 @@ def _begun(folder: Path, root: Path, spec: EmbeddingSpec, settings: IndexSetting
     return shard
 
 
-def _optimize(folder: Path, spec: EmbeddingSpec, settings: IndexSettings, chunks: int) -> None:
-    """Build the graph, or what is missing of it."""
-    wanted = _config(spec, settings, chunks)
+def _is_limit_right(folder: Path, spec: EmbeddingSpec, settings: IndexSettings, chunks: int) -> bool:
+    """Say whether a shard can be optimized with the limit that it was opened with: another one is another graph."""
+    wanted = _scanned_kb(spec, settings, chunks)
     held = json.loads((folder / CONFIG).read_bytes())["hnsw_config"]["full_scan_threshold"]
-    # Another limit is another graph; one that is about right is kept when a shard grows.
-    is_about_right = held / 2 <= _scanned_kb(spec, settings, chunks) <= 2 * held
-    shard = EdgeShard.load(str(folder), None if is_about_right else wanted)
-    try:
-        shard.optimize()
-        shard.flush()
-    finally:
-        shard.close()
+    has_graph = wanted * _SCANNED_BY_FILTER >= _GRAPH_FROM_KB
+    return held / 2 <= wanted <= 2 * held or not has_graph
 
 
 def _without(shard: EdgeShard, frequencies: DocumentFrequencies, removed: list[str]) -> DocumentFrequencies:

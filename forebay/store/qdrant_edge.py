@@ -137,7 +137,7 @@ class QdrantEdgeRelease:
             self._frequencies = DocumentFrequencies.merge(
                 DocumentFrequencies.load(one / FREQUENCIES) for one in folders
             )
-            self._shard = open_together(folders, threads)
+            self._shard = open_together(folders, min(threads, len(folders)))
             # Earlier versions of Forebay built shards without it.
             self._has_terms = METADATA_TERMS in self._shard.info().payload_schema
             # Where every chunk is for everybody, no search has to look at who may find it.

@@ -100,11 +100,12 @@ def test_the_part_that_a_filter_has_compared_one_by_one_follows_the_size(tmp_pat
     def scanned(ref):
         return json.loads((tmp_path / ref.path / "edge_config.json").read_bytes())["hnsw_config"]["full_scan_threshold"]
 
-    small = store.build_shard(0, "small", [pa.RecordBatch.from_pylist(rows[:300])])
-    larger = store.build_shard(0, "larger", [pa.RecordBatch.from_pylist(rows[300:500])], ShardBase(small, []))
-    large = store.build_shard(0, "large", [pa.RecordBatch.from_pylist(rows[500:])], ShardBase(larger, []))
-    # A vector takes 4 KB.
-    assert [scanned(ref) for ref in (small, larger, large)] == [400, 400, 1733]
+    # Too small for a graph, which is begun with 1,500 KB; a vector takes 4.
+    tiny = store.build_shard(0, "tiny", [pa.RecordBatch.from_pylist(rows[:300])])
+    small = store.build_shard(0, "small", [pa.RecordBatch.from_pylist(rows[300:420])], ShardBase(tiny, []))
+    larger = store.build_shard(0, "larger", [pa.RecordBatch.from_pylist(rows[420:700])], ShardBase(small, []))
+    large = store.build_shard(0, "large", [pa.RecordBatch.from_pylist(rows[700:])], ShardBase(larger, []))
+    assert [scanned(ref) for ref in (tiny, small, larger, large)] == [0, 560, 560, 1733]
 
 
 def test_a_graph_that_is_carried_on_finds_what_came_and_not_what_went(tmp_path, vectors, rows):

@@ -1,0 +1,39 @@
+import tempfile
+
+import pytest
+from qdrant_edge import CountRequest
+
+from forebay.store.qdrant_opening import open_together
+from forebay.store.shard_files import verify
+from forebay.testing import HashEmbedder
+from tests.releases import build_release, chunk_rows
+
+_DOCUMENTS = [(f"d{number}", f"title {number}", f"text {number}", {}) for number in range(30)]
+
+
+@pytest.fixture
+def release(tmp_path):
+    manifest = build_release(tmp_path / "shards", _DOCUMENTS, HashEmbedder(8), shards=3)
+    return manifest, [tmp_path / "shards" / ref.path for ref in manifest.shards]
+
+
+def test_shards_that_are_opened_together_are_one_and_stay_as_they_were(release, tmp_path, monkeypatch):
+    manifest, folders = release
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    one, other = (open_together(folders, threads) for threads in (1, 2))
+    assert not list((tmp_path / "temporary").iterdir())
+    ids = [row["chunk_id"] for row in chunk_rows(_DOCUMENTS, HashEmbedder(8))]
+    for shard in (one, other):
+        assert shard.count(CountRequest(exact=True)) == len(ids) == sum(ref.chunks for ref in manifest.shards)
+        assert {str(record.id) for record in shard.retrieve(ids, with_payload=False, with_vector=False)} == set(ids)
+        shard.close()
+    for folder, ref in zip(folders, manifest.shards, strict=True):
+        verify(folder, ref, contents=True)
+
+
+def test_a_shard_alone_is_opened_in_the_same_way(release):
+    _, folders = release
+    shard = open_together(folders[:1], 1)
+    assert 0 < shard.count(CountRequest(exact=True)) < len(_DOCUMENTS)
+    shard.close()
