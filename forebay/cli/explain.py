@@ -128,6 +128,9 @@ def print_explanation(
         weight = f"{explanation.rules.bm25_weight:g}"
         without = "" if explanation.rules.allows_feedback else ", without feedback"
         console.print(f"the bm25 leg weighs {weight} times{without}: the question has an identifier")
+    if explanation.left_out:
+        words = ", ".join(explanation.left_out)
+        console.print(Text(f"common words that only feedback scores by: {words}"), soft_wrap=True)
     for number, asked in enumerate(explanation.rounds):
         for name, found in asked.legs.items():
             console.print()

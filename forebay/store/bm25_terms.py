@@ -101,6 +101,14 @@ class QuestionTerms:
         weights = self._frequencies.rarity(np.array(list(counts.values()), np.int64))
         return SparseVector(list(counts), weights.tolist())
 
+    def by_word(self, question: str) -> dict[str, set[int]]:
+        """Give the terms that stem from each word of a question."""
+        readers = self._readers.values()
+        return {
+            word: {term for reader in readers for term in reader.numbers(reader.model.embed_query(word))}
+            for word in _words(question)
+        }
+
     def _chunks_with(self, word: Mapping[str, Sequence[int]], held: Mapping[int, int]) -> int:
         """Count the chunks with a word of all languages; 0 where it is more than one word in one of them."""
         if any(len(found) > 1 for found in word.values()):

@@ -52,6 +52,8 @@ class Explanation:
     """What the search was restricted to, access of the caller included; None: nothing."""
     rules: QueryRules
     """What the question's wording asked for."""
+    left_out: Sequence[str]
+    """Words that BM25 looked for no candidates by, because they stand in very many chunks; feedback scores by them."""
     rounds: Sequence[Round]
     """The question as it was asked; where feedback was used, also the question moved towards its first hits."""
     hits: Sequence[Hit]

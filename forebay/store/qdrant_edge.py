@@ -179,7 +179,9 @@ class QdrantEdgeRelease:
         hits = self._hits(request, plan, rounds[0], rounds[-1])
         watch.stop("hits")
         shown = [self._round(ranking) for ranking in rounds]
-        return Explanation(self._where(request), plan.rules, shown, hits, watch.steps_ms)
+        return Explanation(
+            self._where(request), plan.rules, self._left_out(request.text, plan), shown, hits, watch.steps_ms
+        )
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
         """Count the chunks that match a filter; see `OpenRelease.count`."""
@@ -296,6 +298,11 @@ class QdrantEdgeRelease:
             vector = cast("Mapping[str, Any]", record.vector)[DENSE]
             found[key] = float(np.dot(question, vector) / np.linalg.norm(question))
         return found
+
+    def _left_out(self, question: str, plan: _Plan) -> list[str]:
+        asked, telling = (set(terms.indices) if terms else set() for terms in (plan.terms, plan.telling))
+        by_word = self._question_terms.by_word(question)
+        return [word for word, terms in by_word.items() if terms & (asked - telling)]
 
     def _round(self, ranking: Ranking) -> Round:
         records = records_of(self._shard, [key for leg in ranking.legs.values() for key, _ in leg])

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from forebay.errors import FilterError, ReleaseError
-from forebay.store.access import Caller
+from forebay.store import bm25
+from forebay.store.access import EVERYTHING, Caller
 from forebay.store.contract import SearchMode, SearchRequest
 from forebay.store.explanation import Candidate, Round
 from forebay.store.filters import And
@@ -46,6 +47,15 @@ def test_what_is_explained_is_what_a_search_gives(release, embedder, mode, feedb
     assert [candidate.chunk_id for candidate in last.fused[:8]] == [hit.chunk_id for hit in explanation.hits]
     assert [candidate.score for candidate in last.fused[:8]] == [hit.score for hit in explanation.hits]
     assert set(last.legs) == ({"dense", "bm25"} if mode is SearchMode.HYBRID else {mode.value})
+
+
+def test_common_words_that_bm25_is_not_asked_for_are_named(release, embedder, monkeypatch):
+    request = _request(embedder, "Wing, title and wings of lift or drag", caller=EVERYTHING)
+    assert release.explain(request).left_out == []
+    monkeypatch.setattr(bm25, "_MAX_POSTINGS", 30)
+    monkeypatch.setattr(bm25, "_LEAST_TERMS", 2)
+    assert release.explain(request).left_out == ["wing", "title", "wings"]
+    assert release.explain(_request(embedder, request.text, mode=SearchMode.DENSE, caller=EVERYTHING)).left_out == []
 
 
 def test_the_first_round_is_the_search_without_feedback(release, embedder):
