@@ -38,6 +38,7 @@ from forebay.store.bm25 import DocumentFrequencies
 from forebay.store.bm25_terms import ChunkTerms
 from forebay.store.contract import ShardBase
 from forebay.store.filters import METADATA
+from forebay.store.qdrant_effort import SCANNED_SHARE
 from forebay.store.qdrant_filters import KEYWORD_FIELDS, qdrant_key
 from forebay.store.reduction import Reduction
 from forebay.store.shard_files import copy_sealed_files
@@ -78,9 +79,6 @@ _NORM_TOLERANCE = 1e-3
 # A thousand vectors of 384 numbers: more take longer to compare one by one than by a graph. Qdrant's own limit, 20,000,
 # leaves shards of 13,000 without one.
 _GRAPH_FROM_KB = 1500
-# Where a filter leaves fewer than one in so many, they are compared one by one: sooner than the graph is walked, whose
-# ways to them lead over others, and without loss (docs/retrieval.md).
-_SCANNED_BY_FILTER = 3
 _KB = 1024
 _FLOAT_BYTES = 4
 _QUANTIZATIONS = {
@@ -150,10 +148,9 @@ def _begun(folder: Path, root: Path, spec: EmbeddingSpec, settings: IndexSetting
 
 def _is_limit_right(folder: Path, spec: EmbeddingSpec, settings: IndexSettings, chunks: int) -> bool:
     """Say whether a shard can be optimized with the limit that it was opened with: another one is another graph."""
-    wanted = _scanned_kb(spec, settings, chunks)
+    size = _vectors_kb(spec, settings, chunks)
     held = json.loads((folder / CONFIG).read_bytes())["hnsw_config"]["full_scan_threshold"]
-    has_graph = wanted * _SCANNED_BY_FILTER >= _GRAPH_FROM_KB
-    return held / 2 <= wanted <= 2 * held or not has_graph
+    return size < _GRAPH_FROM_KB or held / 2 <= int(SCANNED_SHARE * size) <= 2 * held
 
 
 def _without(shard: EdgeShard, frequencies: DocumentFrequencies, removed: list[str]) -> DocumentFrequencies:
@@ -187,11 +184,12 @@ def terms_of(vector: Any) -> SparseVector:
     return vector.get(SPARSE) or SparseVector([], [])
 
 
-def _scanned_kb(spec: EmbeddingSpec, settings: IndexSettings, chunks: int) -> int:
-    return chunks * (settings.dimensions or spec.dim) * _FLOAT_BYTES // _SCANNED_BY_FILTER // _KB
+def _vectors_kb(spec: EmbeddingSpec, settings: IndexSettings, chunks: int) -> int:
+    return chunks * (settings.dimensions or spec.dim) * _FLOAT_BYTES // _KB
 
 
 def _config(spec: EmbeddingSpec, settings: IndexSettings, chunks: int) -> EdgeConfig:
+    limit_kb = int(SCANNED_SHARE * _vectors_kb(spec, settings, chunks))
     return EdgeConfig(
         vectors={
             DENSE: EdgeVectorParams(
@@ -201,7 +199,7 @@ def _config(spec: EmbeddingSpec, settings: IndexSettings, chunks: int) -> EdgeCo
             )
         },
         sparse_vectors={SPARSE: EdgeSparseVectorParams()},
-        hnsw_config=HnswIndexConfig(settings.hnsw_m, settings.hnsw_ef_construct, _scanned_kb(spec, settings, chunks)),
+        hnsw_config=HnswIndexConfig(settings.hnsw_m, settings.hnsw_ef_construct, limit_kb),
         optimizers=EdgeOptimizersConfig(indexing_threshold=_GRAPH_FROM_KB),
         wal_enabled=False,
     )

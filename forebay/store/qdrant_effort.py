@@ -6,14 +6,16 @@ from qdrant_edge import QuantizationSearchParams, SearchParams
 
 from forebay.settings import IndexSettings
 
-__all__ = ["search_params"]
+__all__ = ["SCANNED_SHARE", "search_params"]
+
+SCANNED_SHARE = 1 / 3
+"""Where a filter leaves a smaller part of a shard, that is compared one by one: sooner than the graph is walked, whose
+ways to it lead over others, and without loss (docs/retrieval.md)."""
 
 # Candidates by the quantized vectors that the original ones rescore, for one that is wanted (`make bench-vectors`).
 _OVERSAMPLING = {"int8": 2.0, "binary": 6.0, "product": 4.0, "none": 1.0}
 # Nodes that the walk of a shard alone keeps, for one that is wanted.
 _WALKED = 2
-# A filter that leaves less is answered without the graph.
-_LEAST_SHARE = 1 / 3
 
 
 def search_params(limit: int, settings: IndexSettings, shards: int = 1, share: float = 1.0) -> SearchParams:
@@ -30,7 +32,7 @@ def search_params(limit: int, settings: IndexSettings, shards: int = 1, share: f
         share: Part of the chunks that the filter leaves, 0 to 1.
     """
     oversampling = max(1.0, _OVERSAMPLING[settings.quantization] / shards)
-    ef = max(limit, _WALKED * limit // shards) / max(_LEAST_SHARE, share) ** 2
+    ef = max(limit, _WALKED * limit // shards) / max(SCANNED_SHARE, share) ** 2
     return SearchParams(
         hnsw_ef=ceil(ef), quantization=QuantizationSearchParams(rescore=True, oversampling=oversampling)
     )

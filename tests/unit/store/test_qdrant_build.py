@@ -106,6 +106,10 @@ def test_the_part_that_a_filter_has_compared_one_by_one_follows_the_size(tmp_pat
     larger = store.build_shard(0, "larger", [pa.RecordBatch.from_pylist(rows[420:700])], ShardBase(small, []))
     large = store.build_shard(0, "large", [pa.RecordBatch.from_pylist(rows[700:])], ShardBase(larger, []))
     assert [scanned(ref) for ref in (tiny, small, larger, large)] == [0, 560, 560, 1733]
+    ids = [row["chunk_id"] for row in rows]
+    smaller = store.build_shard(0, "smaller", [], ShardBase(large, ids[:200]))
+    halved = store.build_shard(0, "halved", [], ShardBase(smaller, ids[200:800]))
+    assert [scanned(ref) for ref in (smaller, halved)] == [1733, 666]
 
 
 def test_a_graph_that_is_carried_on_finds_what_came_and_not_what_went(tmp_path, vectors, rows):
