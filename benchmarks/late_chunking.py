@@ -1,109 +1,80 @@
-"""Is late chunking worth it? Chunks of 64 tokens of the sample's abstracts, embedded in four ways; about ten minutes.
+"""Is late chunking worth it? Chunks of the sample's abstracts, embedded in four ways; about five minutes.
 
-alone: a chunk's text by itself. titled: with its document's title, as the pipeline does (`embedded_text`). late: the
-abstract in one pass, the mean of a chunk's token vectors (Günther et al. 2024, arXiv:2409.04701). late_titled: the same
-with the title in front of the abstract. All in bf16, searched exactly, a document by its best chunk.
+alone: a chunk's text by itself. titled: with its document's title (`embedded_text`). late_untitled: the texts of a
+window at once. late: the same with the titles, as the engine `late` does. All cut alike, as short as late chunking cuts
+them, in bf16, searched exactly, a document by its best chunk. FOREBAY_EMBEDDING_MODEL names another model.
 """
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import ir_measures
 import numpy as np
-import torch
 from ir_measures import R, nDCG
-from sentence_transformers import SentenceTransformer
 
 from benchmarks.machine import SAMPLE, report
-from forebay.chunks import embedded_text
-from forebay.embedding.batching import token_budget_batches
+from forebay.chunks import chunk_limits, embedded_text
+from forebay.embedding.choice import candidate_specs
+from forebay.embedding.late_chunking import load_window_embedder
+from forebay.embedding.sentence_transformer import load_embedder
+from forebay.embedding.spec import EmbeddingSpec
+from forebay.embedding.tokens import TokenCounter
+from forebay.embedding.windows import windows_of
 from forebay.golden import GoldenQuestions
 from forebay.models import model_folder
-from forebay.settings import EmbeddingSettings, PathSettings
+from forebay.settings import ChunkSettings, EmbeddingSettings, PathSettings
+from spark_jobs.chunk_documents.chunker import Chunker, Piece
 
-_CHUNK_TOKENS = 64
-# The positions that all-MiniLM-L6-v2 has; its own limit, 256, is what it was trained with.
-_WINDOW_TOKENS = 512
-_WINDOW_OVERLAP = 128
-_BATCH_TOKENS = 1024
 _RESAMPLES = 10_000
-_WAYS = ("alone", "titled", "late", "late_titled")
+_WAYS = ("alone", "titled", "late_untitled", "late")
 
 
-class _Model:
-    def __init__(self, folder: Path) -> None:
-        self._model = SentenceTransformer(str(folder), device="cpu")
-        self._model.max_seq_length = _WINDOW_TOKENS
-        tokenizer = self._model.tokenizer
-        self._tokenize = tokenizer
-        self._ends = tokenizer.cls_token_id, tokenizer.sep_token_id
+def _cut(spec: EmbeddingSpec, models: Path, rows: list[dict[str, str]]) -> tuple[list[list[Piece]], int]:
+    """Give the chunks of every document, and the tokens of a window."""
+    limits = chunk_limits(ChunkSettings(), spec.max_tokens, is_late=True)
+    assert limits.window_tokens is not None
+    chunker = Chunker(limits, TokenCounter.of(model_folder(spec.model, models)))
+    return [list(chunker.split(row["title"], row["text"], "text")) for row in rows], limits.window_tokens
 
-    def embed(self, texts: list[str]) -> np.ndarray:
-        with _arithmetic():
-            return self._model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
 
-    def spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Give the ids of a text's tokens, and the characters of each."""
-        found = self._tokenize(text, add_special_tokens=False, return_offsets_mapping=True, truncation=False)
-        return found["input_ids"], found["offset_mapping"]
-
-    def token_vectors(self, texts: list[list[int]]) -> list[np.ndarray]:
-        """Run the transformer over windows that overlap; a token's vector is that of the window it lies deepest in.
-
-        Args:
-            texts: Ids of the tokens of each text.
-
-        Returns:
-            (n_tokens, dim) float32 for each text.
-        """
-        depths = [np.full(len(ids), -1) for ids in texts]
-        vectors = [np.zeros((len(ids), self._model.get_embedding_dimension()), np.float32) for ids in texts]
-        windows = [(number, *window) for number, ids in enumerate(texts) for window in _windows(len(ids))]
-        lengths = [end - start + 2 for _, start, end in windows]
-        for batch in token_budget_batches(lengths, _BATCH_TOKENS):
-            parts = [
-                (number, start, end, texts[number][start:end]) for number, start, end in map(windows.__getitem__, batch)
-            ]
-            for (number, start, end, ids), found in zip(parts, self._run([part[3] for part in parts]), strict=True):
-                places, n_tokens = np.arange(start, end), len(texts[number])
-                # The ends of the text are no ends of a window.
-                before = places - start if start else np.full(len(ids), n_tokens)
-                after = end - 1 - places if end < n_tokens else np.full(len(ids), n_tokens)
-                depth = np.minimum(before, after)
-                deeper = depth > depths[number][start:end]
-                depths[number][start:end][deeper] = depth[deeper]
-                vectors[number][start:end][deeper] = found[1 : len(ids) + 1][deeper]
-        return vectors
-
-    def _run(self, texts: list[list[int]]) -> np.ndarray:
-        longest = max(map(len, texts)) + 2
-        tokens, is_token = torch.zeros(2, len(texts), longest, dtype=torch.int64)
-        for row, ids in enumerate(texts):
-            tokens[row, : len(ids) + 2] = torch.tensor([self._ends[0], *ids, self._ends[1]])
-            is_token[row, : len(ids) + 2] = 1
-        with torch.inference_mode(), _arithmetic():
-            return self._model({"input_ids": tokens, "attention_mask": is_token})["token_embeddings"].float().numpy()
+def _vectors(spec: EmbeddingSpec, models: Path, cut: list[list[Piece]], window_tokens: int) -> dict[str, np.ndarray]:
+    """Give the chunks' vectors in each way, (n_chunks, dim)."""
+    late, plain = load_window_embedder(spec, models), load_embedder(spec, models)
+    found: dict[str, np.ndarray] = {}
+    for is_titled in (False, True):
+        texts = [[embedded_text(p.title, p.heading_path, p.text) if is_titled else p.text for p in own] for own in cut]
+        places = [windows_of([piece.n_tokens for piece in own], window_tokens) for own in cut]
+        windows = [
+            [own[place] for place in window]
+            for own, found_places in zip(texts, places, strict=True)
+            for window in found_places
+        ]
+        found["titled" if is_titled else "alone"] = plain.embed_documents([text for own in texts for text in own])
+        found["late" if is_titled else "late_untitled"] = np.concatenate(late.embed_windows(windows))
+    return found
 
 
 def main() -> None:
-    torch.manual_seed(0)
-    golden = GoldenQuestions.load(SAMPLE / "queries.jsonl", SAMPLE / "qrels.tsv")
+    golden, paths = GoldenQuestions.load(SAMPLE / "queries.jsonl", SAMPLE / "qrels.tsv"), PathSettings()
     rows = [json.loads(line) for line in (SAMPLE / "corpus.jsonl").read_text("utf-8").splitlines()]
     rows = [row for row in rows if row["text"].strip()]
-    model = _Model(model_folder(EmbeddingSettings().model, PathSettings().models))
-    owners, vectors = _chunk_vectors(model, rows)
+    model = EmbeddingSettings().model
+    settings = EmbeddingSettings(model=model, engine="late", precision="bf16")
+    spec = candidate_specs(settings, model_folder(model, paths.models))[0]
+    cut, window_tokens = _cut(spec, paths.models, rows)
+    owners = np.repeat(np.arange(len(rows)), [len(own) for own in cut])
+    vectors = _vectors(spec, paths.models, cut, window_tokens)
     asked = [query_id for query_id in golden.queries if golden.qrels.get(query_id)]
-    questions = model.embed([golden.queries[query_id] for query_id in asked])
+    questions = load_embedder(spec, paths.models).embed_queries([golden.queries[query_id] for query_id in asked])
     figures = {way: _figures(questions @ vectors[way].T, owners, rows, golden, asked) for way in _WAYS}
     for way, (ndcg, recall) in figures.items():
         print(f"{way:<12} nDCG@10 {ndcg.mean():.4f}  recall@100 {recall.mean():.4f}")
     differences = {
         f"{later} - {now}": [_interval(a - b) for a, b in zip(figures[later], figures[now], strict=True)]
-        for later, now in (("late", "alone"), ("late", "titled"), ("late_titled", "titled"))
+        for later, now in (("late_untitled", "alone"), ("late_untitled", "titled"), ("late", "titled"))
     }
     for name, (ndcg, recall) in differences.items():
         print(f"{name}: nDCG@10 {ndcg}, recall@100 {recall} (difference, 95% interval)")
@@ -117,43 +88,6 @@ def main() -> None:
             "questions": len(asked),
         }
     )
-
-
-def _arithmetic() -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16)
-
-
-def _windows(n_tokens: int) -> Iterator[tuple[int, int]]:
-    size = _WINDOW_TOKENS - 2
-    start = 0
-    while start + size < n_tokens:
-        yield start, start + size
-        start += size - _WINDOW_OVERLAP
-    yield start, n_tokens
-
-
-def _chunk_vectors(model: _Model, rows: list[dict[str, str]]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Give the document of every chunk, (n_chunks,), and the chunks' vectors in each way, (n_chunks, dim)."""
-    owners: list[int] = []
-    texts: dict[str, list[str]] = {"alone": [], "titled": []}
-    late: dict[str, list[np.ndarray]] = {"late": [], "late_titled": []}
-    spans = [model.spans(row["text"]) for row in rows]
-    titles = [model.spans(row["title"])[0] for row in rows]
-    plain_vectors = model.token_vectors([ids for ids, _ in spans])
-    titled_vectors = model.token_vectors([[*title, *ids] for title, (ids, _) in zip(titles, spans, strict=True)])
-    for number, (row, (ids, places)) in enumerate(zip(rows, spans, strict=True)):
-        plain, titled = plain_vectors[number], titled_vectors[number][len(titles[number]) :]
-        for start in range(0, len(ids), _CHUNK_TOKENS):
-            end = min(start + _CHUNK_TOKENS, len(ids))
-            text = row["text"][places[start][0] : places[end - 1][1]]
-            owners.append(number)
-            texts["alone"].append(text)
-            texts["titled"].append(embedded_text(row["title"], "", text))
-            late["late"].append(plain[start:end].mean(axis=0))
-            late["late_titled"].append(titled[start:end].mean(axis=0))
-    pooled = {way: np.stack(means) for way, means in late.items()}
-    units = {way: means / np.linalg.norm(means, axis=1, keepdims=True) for way, means in pooled.items()}
-    return np.array(owners), {**{way: model.embed(own) for way, own in texts.items()}, **units}
 
 
 def _figures(

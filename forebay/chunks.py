@@ -39,9 +39,10 @@ CHUNKS = pa.schema(
     ]
 )
 """One row per chunk. `start_char`/`end_char` locate `text` in the document's text; `text_hash` identifies what is
-embedded, `doc_hash` the document version it was cut from, `chunker` the configuration that cut it. `page` counts from
-1 and is 0 where the document has none; `locations` is a JSON list of the other places (`source`, `uri`, `doc_id`)
-where duplicates of the document lie."""
+embedded (with late chunking, the window and the place in it: `forebay.embedding.windows`), `doc_hash` the document
+version it was cut from, `chunker` the configuration that cut it. `page` counts from 1 and is 0 where the document has
+none; `locations` is a JSON list of the other places (`source`, `uri`, `doc_id`) where duplicates of the document lie.
+"""
 
 _NAMESPACE = uuid.UUID("6f0c2f6e-2a0b-5a55-9d1c-0f6b7f1b8a11")
 
@@ -63,6 +64,8 @@ def embedded_text(title: str, heading_path: str, text: str) -> str:
 
 # Special tokens, and what may be added where a title and a text are joined.
 _SPARE_TOKENS = 6
+_LATE_TOKENS = 256
+_LATE_CHUNKS = 4
 
 
 class ChunkLimits(BaseModel):
@@ -74,14 +77,20 @@ class ChunkLimits(BaseModel):
     """Most tokens of a chunk, title and heading path included, special tokens left out."""
     overlap_tokens: int
     """Tokens shared by neighbouring chunks of one section."""
+    window_tokens: int | None = None
+    """Most tokens of the chunks that the model reads at once (late chunking); None: it reads each by itself."""
 
 
-def chunk_limits(settings: ChunkSettings, model_tokens: int) -> ChunkLimits:
+def chunk_limits(settings: ChunkSettings, model_tokens: int, *, is_late: bool) -> ChunkLimits:
     """Fit the settings to a model.
+
+    With late chunking, chunks have a quarter of what the model takes, or 256 tokens, unless told otherwise, and don't
+    overlap: they see each other anyway.
 
     Args:
         settings: What is wanted.
         model_tokens: Longest input of the model, special tokens included.
+        is_late: Whether the model reads several chunks at once.
 
     Raises:
         ConfigurationError: longer chunks are wanted than the model takes.
@@ -92,4 +101,7 @@ def chunk_limits(settings: ChunkSettings, model_tokens: int) -> ChunkLimits:
             f"FOREBAY_CHUNK_MAX_TOKENS is {settings.max_tokens}, but the embedding model takes {longest}: the end of "
             "a chunk would not be found. Set it to less, or leave it out."
         )
+    if is_late:
+        short = settings.max_tokens or min(_LATE_TOKENS, longest // _LATE_CHUNKS)
+        return ChunkLimits(max_tokens=short, overlap_tokens=0, window_tokens=longest)
     return ChunkLimits(max_tokens=settings.max_tokens or longest, overlap_tokens=settings.overlap_tokens)

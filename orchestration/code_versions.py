@@ -54,9 +54,14 @@ def model_identity(settings: EmbeddingSettings, paths: PathSettings) -> str:
     """Name the files of the configured model, or of the corpus's own, without reading their contents.
 
     A packaged model is named by its pinned checksums, a local folder by its files' sizes and times, and a model of
-    the hub by the revision that the cache holds.
+    the hub by the revision that the cache holds. With late chunking it is another model: chunks are cut otherwise, too.
     """
-    name = settings_of_corpus(settings, paths).model
+    settings = settings_of_corpus(settings, paths)
+    files = _files_identity(settings.model, paths)
+    return f"late {files}" if settings.engine == "late" else files
+
+
+def _files_identity(name: str, paths: PathSettings) -> str:
     if name.startswith("package:"):
         return repr(PACKAGED_MODELS.get(name.removeprefix("package:"), name))
     folder = Path(name)

@@ -25,7 +25,12 @@ _NEEDED = (
     "spark_jobs.parse_documents.transforms",
     "spark_jobs.session",
 )
-_LIBRARIES = {"torch": "sentence_transformers", "openvino": "openvino", "static": "safetensors.numpy"}
+_LIBRARIES = {
+    "torch": "sentence_transformers",
+    "late": "sentence_transformers",
+    "openvino": "openvino",
+    "static": "safetensors.numpy",
+}
 
 
 def main() -> None:

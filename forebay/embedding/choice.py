@@ -112,9 +112,9 @@ def _is_meant(made: EmbeddingSpec, settings: EmbeddingSettings, folder: Path) ->
 
 
 def settings_of_corpus(settings: EmbeddingSettings, paths: PathSettings) -> EmbeddingSettings:
-    """Give the settings with the corpus's own model where none is named, and with `static` where no engine is.
+    """Give the settings with the corpus's own model where none is named, and with `static` or `late` likewise.
 
-    So a re-embedded corpus keeps its new model. Other engines than `static` need no name: they are chosen among.
+    So a re-embedded corpus keeps its new model. The other engines need no name: they are chosen among.
     """
     made = next(iter(corpus_specs(paths)), None)
     if made is None:
@@ -122,8 +122,8 @@ def settings_of_corpus(settings: EmbeddingSettings, paths: PathSettings) -> Embe
     named = settings.model_fields_set
     if "model" not in named:
         settings = settings.model_copy(update={"model": made.model})
-    if "engine" not in named and (made.model, made.engine) == (settings.model, "static"):
-        settings = settings.model_copy(update={"engine": "static"})
+    if "engine" not in named and made.model == settings.model and made.engine in ("static", "late"):
+        settings = settings.model_copy(update={"engine": made.engine})
     return settings
 
 
@@ -181,7 +181,7 @@ def candidate_specs(settings: EmbeddingSettings, folder: Path) -> list[Embedding
     )
     found = [
         base.model_copy(update={"engine": engine, "precision": precision})
-        for engine, precision in _ways()
+        for engine, precision in _ways(is_late=settings.engine == "late")
         if settings.engine in ("auto", engine) and settings.precision in ("auto", precision)
     ]
     # What is named is meant, even where it is slow.
@@ -236,14 +236,15 @@ def _chosen(candidates: list[EmbeddingSpec], measured: list[Measured]) -> Calibr
     return Calibration(chosen=chosen, why=f"{chosen.engine} {chosen.precision} embeds: {figures}.", measured=measured)
 
 
-def _ways() -> Iterator[tuple[str, str]]:
-    yield "torch", "fp32"
+def _ways(*, is_late: bool) -> Iterator[tuple[str, str]]:
+    torch = "late" if is_late else "torch"
+    yield torch, "fp32"
     has_gpu = has_nvidia_gpu()
     if has_gpu:
-        yield "torch", "fp16"
+        yield torch, "fp16"
     if has_gpu or multiplies_bf16():
-        yield "torch", "bf16"
-    if not has_gpu and importlib.util.find_spec("openvino") is not None:
+        yield torch, "bf16"
+    if not is_late and not has_gpu and importlib.util.find_spec("openvino") is not None:
         yield "openvino", "fp32"
         if multiplies_bf16():
             yield "openvino", "bf16"

@@ -1,7 +1,9 @@
 """What embedding a corpus again with another model would cost, found without writing anything."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,11 @@ from numpy.typing import NDArray
 
 from forebay.chunks import ChunkLimits, chunk_limits, embedded_text
 from forebay.embedding.choice import corpus_specs, resolve_spec
+from forebay.embedding.late_chunking import load_window_embedder
 from forebay.embedding.sentence_transformer import load_embedder
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.embedding.tokens import TokenCounter
+from forebay.embedding.windows import windows_of
 from forebay.errors import ConfigurationError, DataError
 from forebay.models import model_folder
 from forebay.releases import ReleaseRegistry
@@ -60,7 +64,7 @@ class Cost:
     @property
     def is_exact(self) -> bool:
         """Say whether the counts are exact: the same model files cut the documents into the same chunks."""
-        return self.before.revision == self.spec.revision
+        return self.before.revision == self.spec.revision and self.before.is_late == self.spec.is_late
 
 
 def wanted_spec(settings: EmbeddingSettings, paths: PathSettings) -> EmbeddingSpec:
@@ -101,7 +105,7 @@ def estimate(spec: EmbeddingSpec, paths: PathSettings) -> Cost:
     old, new = (_token_counts(texts, model_folder(made.model, paths.models)) for made in (before, spec))
     count = TokenCounter.of(model_folder(spec.model, paths.models))
     context = np.array([count(embedded_text(row["title"], row["heading_path"], "")) for row in sample])
-    pieces = _pieces(new, context, chunk_limits(ChunkSettings(), spec.max_tokens))
+    pieces = _pieces(new, context, chunk_limits(ChunkSettings(), spec.max_tokens, is_late=spec.is_late))
     total = sum(int(np.asarray(batch.column("n_tokens")).sum()) for batch in chunks.to_batches(columns=["n_tokens"]))
     distinct = embedding_table(paths.tables, before).published_rows() or rows
     index_bytes = _bytes_per_chunk(paths, before) * rows
@@ -114,7 +118,7 @@ def estimate(spec: EmbeddingSpec, paths: PathSettings) -> Cost:
         tokens=round(total * distinct / rows * new.sum() / old.sum()),
         known_texts=embedding_table(paths.tables, spec).published_rows(),
         # What is beyond its longest input is not computed.
-        tokens_per_s=np.minimum(new, spec.max_tokens).sum() / _seconds(spec, texts, paths),
+        tokens_per_s=np.minimum(new, spec.max_tokens).sum() / _seconds(spec, texts, new, paths),
         index_bytes=round((index_bytes + wider * rows) * pieces),
     )
 
@@ -140,11 +144,19 @@ def _pieces(n_tokens: NDArray[np.int64], context: NDArray[np.int64], limits: Chu
     return float(np.mean(1 + np.ceil(beyond / (budget - overlap))))
 
 
-def _seconds(spec: EmbeddingSpec, texts: list[str], paths: PathSettings) -> float:
-    embedder = load_embedder(spec, paths.models)  # pyright: ignore[reportArgumentType] - frozen, so hashable
-    embedder.embed_documents(texts[:8])
+def _seconds(spec: EmbeddingSpec, texts: list[str], n_tokens: NDArray[np.int64], paths: PathSettings) -> float:
+    embed: Callable[[], object]
+    if spec.is_late:
+        late = load_window_embedder(spec, paths.models)  # pyright: ignore[reportArgumentType] - frozen, so hashable
+        places = windows_of(n_tokens.tolist(), spec.max_tokens)
+        embed = partial(late.embed_windows, [[texts[place] for place in window] for window in places])
+    else:
+        plain = load_embedder(spec, paths.models)  # pyright: ignore[reportArgumentType] - frozen, so hashable
+        embed = partial(plain.embed_documents, texts)
+    # The first time, memory is asked for.
+    embed()
     began = time.perf_counter()
-    embedder.embed_documents(texts)
+    embed()
     return time.perf_counter() - began
 
 

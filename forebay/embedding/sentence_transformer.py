@@ -15,6 +15,7 @@ from tokenizers import Encoding, Tokenizer
 from forebay.embedding.batching import token_budget_batches
 from forebay.embedding.distillation import distilled_model
 from forebay.embedding.engine import Engine, TokenBatch
+from forebay.embedding.late_engine import LateEngine
 from forebay.embedding.openvino_engine import OpenVinoEngine, exported_model
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.embedding.static_engine import StaticEngine
@@ -23,7 +24,7 @@ from forebay.embedding.torch_engine import TorchEngine
 from forebay.errors import EmbeddingError, ModelError
 from forebay.models import folder_checksum, model_folder
 
-__all__ = ["SentenceTransformerEmbedder", "engine_of", "load_embedder"]
+__all__ = ["SentenceTransformerEmbedder", "encodable", "engine_of", "load_embedder", "spec_folder"]
 
 _WINDOW_TEXTS = 1024
 
@@ -46,7 +47,7 @@ class SentenceTransformerEmbedder:
 
     def count_tokens(self, text: str) -> int:
         """Count the model's own tokens in `text`, special tokens left out."""
-        return self._count_tokens(_encodable(text))
+        return self._count_tokens(encodable(text))
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed passages; see `Embedder.embed_documents`."""
@@ -73,7 +74,7 @@ class SentenceTransformerEmbedder:
 
     def _batches(self, texts: Sequence[str], positions: deque[NDArray[np.int64]]) -> Iterator[TokenBatch]:
         """Give padded batches, and append to `positions` which texts each holds."""
-        for first, encodings in self._encoded([_encodable(text) for text in texts]):
+        for first, encodings in self._encoded([encodable(text) for text in texts]):
             lengths = [len(encoding) for encoding in encodings]
             for batch in token_budget_batches(lengths, self._batch_tokens):
                 positions.append(first + np.array(batch))
@@ -90,7 +91,8 @@ class SentenceTransformerEmbedder:
             yield from zip(starts, ahead.map(self._tokenizer.encode_batch_fast, windows), strict=True)
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
+    """Give a text as the tokenizer takes it."""
     # Rust tokenizers refuse lone surrogates; a replacement character embeds as an unknown token.
     return text.encode("utf-8", "replace").decode("utf-8")
 
@@ -123,6 +125,9 @@ def engine_of(spec: EmbeddingSpec, folder: Path, models: Path, *, threads: int |
         case "torch", "fp32" | "fp16" | "bf16" as precision:
             with _readable(folder):
                 return TorchEngine(folder, precision, threads=threads)
+        case "late", "fp32" | "fp16" | "bf16" as precision:
+            with _readable(folder):
+                return LateEngine(folder, precision, threads=threads)
         case "openvino", "fp32" | "bf16" | "int8" as precision:
             try:
                 with _readable(folder):
@@ -135,7 +140,7 @@ def engine_of(spec: EmbeddingSpec, folder: Path, models: Path, *, threads: int |
         case _:
             raise ModelError(
                 f"the engine {spec.engine!r} doesn't compute in {spec.precision!r}; there are: torch with fp32, "
-                "fp16 or bf16, openvino with fp32, bf16 or int8, static with fp32."
+                "fp16 or bf16, late with the same, openvino with fp32, bf16 or int8, static with fp32."
             )
 
 
@@ -160,9 +165,20 @@ def load_embedder(
         ModelError: the model or the spec's engine is not there.
         SpecMismatchError: the model's files are not those that the spec was made with.
     """
+    folder = spec_folder(spec, models)
+    engine = engine_of(spec, folder, models, threads=threads)
+    return SentenceTransformerEmbedder(spec, folder, engine, batch_tokens=batch_tokens)
+
+
+def spec_folder(spec: EmbeddingSpec, models: Path) -> Path:
+    """Give the folder of the model that a spec names.
+
+    Raises:
+        ModelError: the model is not there.
+        SpecMismatchError: the model's files are not those that the spec was made with.
+    """
     folder = model_folder(spec.model, models)
     if spec.engine == "static":
         folder = distilled_model(folder, models)
     spec.require(spec.model_copy(update={"revision": folder_checksum(folder)}))
-    engine = engine_of(spec, folder, models, threads=threads)
-    return SentenceTransformerEmbedder(spec, folder, engine, batch_tokens=batch_tokens)
+    return folder

@@ -32,6 +32,11 @@ class EmbeddingSpec(BaseModel):
         return hash(self.model_dump_json())
 
     @property
+    def is_late(self) -> bool:
+        """Whether chunks are embedded with late chunking: among their neighbours, not alone."""
+        return self.engine == "late"
+
+    @property
     def fingerprint(self) -> str:
         """12 hexadecimal digits that name this spec in tables and folders."""
         return content_hash(self.model_dump_json())[:12]

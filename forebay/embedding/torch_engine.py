@@ -47,29 +47,36 @@ class TorchEngine:
 
     def __call__(self, batches: Iterable[TokenBatch]) -> Iterator[NDArray[np.float32]]:
         """Run batches; see `Engine`."""
+        return self._fetched(self._output(*batch)["sentence_embedding"] for batch in batches)
+
+    def _output(self, tokens: NDArray[np.int64], is_token: NDArray[np.int64]) -> dict[str, Any]:
+        """Start a batch; gives what the model's modules make of it, on the device."""
+        torch = self._torch
+        features = {"input_ids": self._sent(tokens), "attention_mask": self._sent(is_token)}
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._is_autocast):
+            return self._model(features)
+
+    def _fetched(self, results: Iterable[Any]) -> Iterator[NDArray[np.float32]]:
+        """Bring tensors into the host's memory; on a GPU some are begun before the first is given."""
         under_way: deque[tuple[Any, Any]] = deque()
-        for tokens, is_token in batches:
-            under_way.append(self._begun(tokens, is_token))
+        for result in results:
+            under_way.append(self._copied(result.float()))
             if len(under_way) > (_GPU_AHEAD if self._is_gpu else 0):
                 yield _ended(*under_way.popleft())
         while under_way:
             yield _ended(*under_way.popleft())
 
-    def _begun(self, tokens: NDArray[np.int64], is_token: NDArray[np.int64]) -> tuple[Any, Any]:
-        """Start a batch; gives where its vectors will be in the host's memory, and the event of their arrival."""
-        torch = self._torch
-        features = {"input_ids": self._sent(tokens), "attention_mask": self._sent(is_token)}
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._is_autocast):
-            pooled = self._model(features)["sentence_embedding"].float()
+    def _copied(self, result: Any) -> tuple[Any, Any]:
+        """Begin to copy a tensor; gives where it will be in the host's memory, and the event of its arrival."""
         if not self._is_gpu:
-            return pooled, None
-        vectors = torch.empty(pooled.shape, pin_memory=True)
-        vectors.copy_(pooled, non_blocking=True)
-        arrival = torch.cuda.Event()
+            return result, None
+        copy = self._torch.empty(result.shape, pin_memory=True)
+        copy.copy_(result, non_blocking=True)
+        arrival = self._torch.cuda.Event()
         arrival.record()
-        return vectors, arrival
+        return copy, arrival
 
-    def _sent(self, values: NDArray[np.int64]) -> Any:
+    def _sent(self, values: NDArray[Any]) -> Any:
         tensor = self._torch.from_numpy(values)
         # From pinned memory the copy doesn't wait for what the GPU still computes.
         return tensor.pin_memory().to(self._device, non_blocking=True) if self._is_gpu else tensor

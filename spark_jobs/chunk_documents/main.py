@@ -32,7 +32,7 @@ def chunk(orders: JobOrders, report: Reporter) -> None:
     """Cut the documents that are new or changed; see the module."""
     paths = PathSettings()
     spec = resolve_spec(EmbeddingSettings(), paths)
-    limits = chunk_limits(ChunkSettings(), spec.max_tokens)
+    limits = chunk_limits(ChunkSettings(), spec.max_tokens, is_late=spec.is_late)
     model = model_folder(spec.model, paths.models)
     # The model counts the tokens whichever engine embeds: another engine cuts nothing again.
     chunker = chunker_fingerprint(limits, folder_checksum(model))

@@ -11,7 +11,8 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from forebay.chunks import CHUNKS, ChunkLimits, chunk_id, embedded_text
 from forebay.documents import content_hash
 from forebay.embedding.tokens import TokenCounter
-from spark_jobs.chunk_documents.chunker import Chunker
+from forebay.embedding.windows import windowed_hashes
+from spark_jobs.chunk_documents.chunker import Chunker, Piece
 
 __all__ = ["chunks_of", "document_changes", "searchable_documents"]
 
@@ -81,7 +82,9 @@ def chunks_of(
         held: list[dict[str, object]] = []
         for batch in batches:
             for document in batch.to_pylist():
-                held += _rows(document, splitter, corpus=corpus, chunker=chunker, run_id=run_id)
+                pieces = list(splitter.split(document["title"], document["text"], document["format"]))
+                hashes = _text_hashes(pieces, limits.window_tokens)
+                held += _rows(document, pieces, hashes, corpus=corpus, chunker=chunker, run_id=run_id)
                 if len(held) >= _BATCH_ROWS:
                     yield pa.RecordBatch.from_pylist(held, CHUNKS)
                     held = []
@@ -91,11 +94,17 @@ def chunks_of(
     return documents.mapInArrow(cut, from_arrow_schema(CHUNKS))
 
 
+def _text_hashes(pieces: list[Piece], window_tokens: int | None) -> Iterator[str]:
+    texts = [embedded_text(piece.title, piece.heading_path, piece.text) for piece in pieces]
+    if window_tokens is None:
+        return map(content_hash, texts)
+    return windowed_hashes(texts, [piece.n_tokens for piece in pieces], window_tokens)
+
+
 def _rows(
-    document: dict[str, str], splitter: Chunker, *, corpus: str, chunker: str, run_id: str
+    document: dict[str, str], pieces: list[Piece], hashes: Iterator[str], *, corpus: str, chunker: str, run_id: str
 ) -> Iterator[dict[str, object]]:
-    pieces = splitter.split(document["title"], document["text"], document["format"])
-    for number, piece in enumerate(pieces):
+    for number, (piece, text_hash) in enumerate(zip(pieces, hashes, strict=True)):
         yield {
             **{name: document[name] for name in _CARRIED},
             "chunk_id": chunk_id(corpus, document["doc_id"], number),
@@ -107,7 +116,7 @@ def _rows(
             "start_char": piece.start,
             "end_char": piece.end,
             "n_tokens": piece.n_tokens,
-            "text_hash": content_hash(embedded_text(piece.title, piece.heading_path, piece.text)),
+            "text_hash": text_hash,
             "doc_hash": document["version"],
             "chunker": chunker,
             "run_id": run_id,

@@ -1,7 +1,8 @@
 """Bring the embeddings table up to date with the published chunks, check it, publish it.
 
-Vectors belong to texts, not to chunks: a text that moves or stands twice is embedded once. They are committed and
-published in groups, so a killed run continues where it stopped.
+Vectors belong to texts, not to chunks: a text that moves or stands twice is embedded once. With late chunking they
+belong to a text in its window (`forebay.embedding.windows`). They are committed and published in groups, so a killed
+run continues where it stopped.
 """
 
 import math
@@ -17,6 +18,7 @@ from forebay.tables import Table, chunk_table, embedding_table
 from quality.suites.embeddings import EMBEDDING_CHECKS, EMBEDDING_METRICS, check_embeddings
 from quality.validate import CheckOutcome
 from spark_jobs.embed_chunks.transforms import observed_vectors, vectors_of
+from spark_jobs.embed_chunks.windows import reading_key, whole_windows, window_vectors_of
 from spark_jobs.gpu_executors import gpu_profile
 from spark_jobs.lance_frames import append_lance, read_lance, read_lance_keys
 from spark_jobs.metrics import count_where
@@ -48,12 +50,10 @@ def embed(orders: JobOrders, report: Reporter) -> None:
     before = embeddings.published_version()
     with spark_session("embed_chunks", SparkSettings(), paths) as spark:
         report.started()
-        cut = read_lance(spark, chunks.uri, version=version, columns=["text_hash"], where=orders.where)
-        sides = _sides(spark, cut, embeddings).persist()
-        pending = _pending_texts(spark, sides, chunks)
-        counts = {"embedded": _embed(pending, embeddings, spec, settings, paths, orders, report)}
-        counts["dropped"] = _drop_stale(sides, embeddings) if orders.is_full else 0
-        outcomes = _check(spark, cut, embeddings, orders, paths)
+        job = _EmbedJob(spark, chunks, embeddings, spec, orders, paths)
+        counts = {"embedded": job.write(settings, report)}
+        counts["dropped"] = job.drop_stale() if orders.is_full else 0
+        outcomes = job.check()
     report.checks(outcomes)
     report.materialization(embeddings, changed=counts, spec=spec.model_dump())
     if not all(outcome.passed for outcome in outcomes):
@@ -64,84 +64,113 @@ def embed(orders: JobOrders, report: Reporter) -> None:
         chunks.set_tag(done, version)
 
 
-def _sides(spark: SparkSession, chunks: DataFrame, embeddings: Table) -> DataFrame:
-    """Give every text hash of the chunks and the embeddings once, with the number of its vectors.
+class _EmbedJob:
+    """One run over the published chunks."""
 
-    Returns:
-        Columns `text_hash`, `is_wanted` (a chunk has this text), `vectors`.
-    """
-    wanted = chunks.select("text_hash", F.lit(1).alias("_wanted"), F.lit(0).alias("_vectors"))
-    known = read_lance(spark, embeddings.uri, columns=["text_hash"])
-    found = known.select("text_hash", F.lit(0).alias("_wanted"), F.lit(1).alias("_vectors"))
-    sums = wanted.unionByName(found).groupBy("text_hash")
-    return sums.agg((F.max("_wanted") == 1).alias("is_wanted"), F.sum("_vectors").alias("vectors"))
+    def __init__(
+        self,
+        spark: SparkSession,
+        chunks: Table,
+        embeddings: Table,
+        spec: EmbeddingSpec,
+        orders: JobOrders,
+        paths: PathSettings,
+    ) -> None:
+        self._spark = spark
+        self._chunks = chunks
+        self._version = chunks.published_version()
+        self._embeddings = embeddings
+        self._spec = spec
+        self._orders = orders
+        self._paths = paths
+        self._before = self._sides().persist()
 
+    def write(self, settings: EmbeddingSettings, report: Reporter) -> int:
+        """Embed the texts that have no vector; gives their number."""
+        pending = self._before.where("is_wanted AND vectors = 0").select("text_hash")
+        texts = self._texts(pending).persist()
+        total, before = (pending if self._spec.is_late else texts).count(), self._embeddings.count()
+        groups = min(math.ceil(total / settings.commit_rows), MAX_GROUPS)
+        for group in range(groups):
+            part = texts.where(F.pmod(F.xxhash64(reading_key()), F.lit(groups)) == group)
+            self._append(self._vectors(part, pending, settings), f"embeddings {group}")
+            report.progress(f"embedded {self._embeddings.count() - before} of {total} texts")
+        if lacking := total - (self._embeddings.count() - before):
+            known = read_lance(self._spark, self._embeddings.uri, columns=["text_hash"])
+            first = texts.join(known, "text_hash", "left_anti").orderBy("text_hash").first()
+            raise EmbeddingError(
+                f"the model {self._spec.model!r} has no vector for {lacking} of {total} texts (not finite, or zero), "
+                f"such as {first['text'][:80] if first else ''!r}; it is broken or was changed. The other vectors are "
+                "kept."
+            )
+        return total
 
-def _pending_texts(spark: SparkSession, sides: DataFrame, chunks: Table) -> DataFrame:
-    """Select one row per distinct text that has no vector; the texts are read once it is known which."""
-    hashes = sides.where("is_wanted AND vectors = 0").select("text_hash")
-    texts = read_lance_keys(spark, chunks.uri, hashes, version=chunks.published_version())
-    return texts.select("text_hash", "title", "heading_path", "text").dropDuplicates(["text_hash"]).persist()
+    def drop_stale(self) -> int:
+        """Delete the vectors that no chunk needs; gives their number."""
+        stale = [row["text_hash"] for row in self._before.where("NOT is_wanted").select("text_hash").collect()]
+        self._embeddings.delete_keys("text_hash", stale)
+        return len(stale)
 
+    def check(self) -> list[CheckOutcome]:
+        """Check what was written."""
+        missing = count_where(F.expr("is_wanted AND vectors = 0"), "missing")
+        duplicates = count_where(F.expr("vectors > 1"), "duplicates")
+        (found,) = self._sides().agg(missing, duplicates).collect()
+        return check_embeddings(
+            self._embeddings,
+            missing=found["missing"],
+            duplicates=found["duplicates"],
+            run_id=self._orders.run_id,
+            docs=self._paths.quality,
+        )
 
-def _embed(
-    pending: DataFrame,
-    embeddings: Table,
-    spec: EmbeddingSpec,
-    settings: EmbeddingSettings,
-    paths: PathSettings,
-    orders: JobOrders,
-    report: Reporter,
-) -> int:
-    total, before = pending.count(), embeddings.count()
-    groups = min(math.ceil(total / settings.commit_rows), MAX_GROUPS)
-    for group in range(groups):
-        texts = pending.where(F.expr(f"pmod(xxhash64(text_hash), {groups}) = {group}"))
-        observation = Observation(f"embeddings {group}")
-        rows = vectors_of(
-            texts.repartition(pending.sparkSession.sparkContext.defaultParallelism),
-            spec,
-            paths.models,
+    def _sides(self) -> DataFrame:
+        """Give every text hash of the chunks and the embeddings once, with the number of its vectors.
+
+        Returns:
+            Columns `text_hash`, `is_wanted` (a chunk has this text), `vectors`.
+        """
+        uri, where = self._chunks.uri, self._orders.where
+        cut = read_lance(self._spark, uri, version=self._version, columns=["text_hash"], where=where)
+        wanted = cut.select("text_hash", F.lit(1).alias("_wanted"), F.lit(0).alias("_vectors"))
+        known = read_lance(self._spark, self._embeddings.uri, columns=["text_hash"])
+        found = known.select("text_hash", F.lit(0).alias("_wanted"), F.lit(1).alias("_vectors"))
+        sums = wanted.unionByName(found).groupBy("text_hash")
+        return sums.agg((F.max("_wanted") == 1).alias("is_wanted"), F.sum("_vectors").alias("vectors"))
+
+    def _texts(self, pending: DataFrame) -> DataFrame:
+        """Select one row per distinct text that the model has to read; read once it is known which."""
+        hashes = whole_windows(pending, self._before.where("is_wanted")) if self._spec.is_late else pending
+        texts = read_lance_keys(self._spark, self._chunks.uri, hashes.select("text_hash"), version=self._version)
+        return texts.select("text_hash", "title", "heading_path", "text").dropDuplicates(["text_hash"])
+
+    def _vectors(self, texts: DataFrame, pending: DataFrame, settings: EmbeddingSettings) -> DataFrame:
+        spread = texts.repartition(self._spark.sparkContext.defaultParallelism)
+        make = window_vectors_of if self._spec.is_late else vectors_of
+        made = make(
+            texts if self._spec.is_late else spread,
+            self._spec,
+            self._paths.models,
             batch_tokens=settings.batch_tokens,
-            run_id=orders.run_id,
+            run_id=self._orders.run_id,
             profile=gpu_profile(SparkSettings()),
         )
-        append_lance(observed_vectors(rows, observation, spec.dim), embeddings.uri, orders.run_id)
-        broken = {name: observation.get[name] for name in EMBEDDING_METRICS if observation.get[name]}
+        # Of a window that an earlier run has left a part of out, the rest has its vectors already.
+        return made.join(pending, "text_hash", "left_semi") if self._spec.is_late else made
+
+    def _append(self, rows: DataFrame, name: str) -> None:
+        """Write and publish vectors.
+
+        Raises:
+            QualityError: some are broken; none of them is kept.
+        """
+        observation = Observation(name)
+        append_lance(observed_vectors(rows, observation, self._spec.dim), self._embeddings.uri, self._orders.run_id)
+        broken = {metric: observation.get[metric] for metric in EMBEDDING_METRICS if observation.get[metric]}
         if broken:
-            embeddings.prepare()
-            raise QualityError(f"the model {spec.model!r} made broken vectors ({broken}); none of them is kept.")
-        embeddings.publish()
-        report.progress(f"embedded {embeddings.count() - before} of {total} texts")
-    if lacking := total - (embeddings.count() - before):
-        known = read_lance(pending.sparkSession, embeddings.uri, columns=["text_hash"])
-        first = pending.join(known, "text_hash", "left_anti").orderBy("text_hash").first()
-        raise EmbeddingError(
-            f"the model {spec.model!r} has no vector for {lacking} of {total} texts (not finite, or zero), such as "
-            f"{first['text'][:80] if first else ''!r}; it is broken or was changed. The other vectors are kept."
-        )
-    return total
-
-
-def _drop_stale(sides: DataFrame, embeddings: Table) -> int:
-    stale = [row["text_hash"] for row in sides.where("NOT is_wanted").select("text_hash").collect()]
-    embeddings.delete_keys("text_hash", stale)
-    return len(stale)
-
-
-def _check(
-    spark: SparkSession, chunks: DataFrame, embeddings: Table, orders: JobOrders, paths: PathSettings
-) -> list[CheckOutcome]:
-    missing = count_where(F.expr("is_wanted AND vectors = 0"), "missing")
-    duplicates = count_where(F.expr("vectors > 1"), "duplicates")
-    (found,) = _sides(spark, chunks, embeddings).agg(missing, duplicates).collect()
-    return check_embeddings(
-        embeddings,
-        missing=found["missing"],
-        duplicates=found["duplicates"],
-        run_id=orders.run_id,
-        docs=paths.quality,
-    )
+            self._embeddings.prepare()
+            raise QualityError(f"the model {self._spec.model!r} made broken vectors ({broken}); none of them is kept.")
+        self._embeddings.publish()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Spark transforms: which texts lack a vector, and making the vectors."""
+"""Spark transforms: making vectors, and counting what is wrong with them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +18,10 @@ from quality.suites.embeddings import NORM_TOLERANCE
 from spark_jobs.gpu_executors import take_own_gpu
 from spark_jobs.metrics import count_where
 
-__all__ = ["observed_vectors", "vectors_of"]
+__all__ = ["EMBEDDED_DDL", "embedded_rows", "observed_vectors", "vectors_of"]
 
-_EMBEDDED_DDL = "text_hash string, vector array<float>, run_id string"
+EMBEDDED_DDL = "text_hash string, vector array<float>, run_id string"
+"""Columns of made vectors."""
 
 
 def vectors_of(
@@ -56,12 +57,9 @@ def vectors_of(
                 continue
             embedder = load_embedder(spec, models, batch_tokens, threads)
             hashes, vectors = _embedded(embedder, batch)
-            yield pa.RecordBatch.from_arrays(
-                [hashes, _list_array(vectors), pa.array([run_id] * len(hashes), pa.string())],
-                names=["text_hash", "vector", "run_id"],
-            )
+            yield embedded_rows(hashes, vectors, run_id)
 
-    return texts.mapInArrow(embed, _EMBEDDED_DDL, profile=profile)
+    return texts.mapInArrow(embed, EMBEDDED_DDL, profile=profile)
 
 
 def _embedded(embedder: Embedder, batch: pa.RecordBatch) -> tuple[pa.Array, np.ndarray]:
@@ -75,6 +73,12 @@ def _embedded(embedder: Embedder, batch: pa.RecordBatch) -> tuple[pa.Array, np.n
             raise
         whole = np.setdiff1d(np.arange(len(texts)), exc.broken)
         return hashes.take(pa.array(whole)), embedder.embed_documents([texts[position] for position in whole])
+
+
+def embedded_rows(hashes: pa.Array, vectors: np.ndarray, run_id: str) -> pa.RecordBatch:
+    """Give rows in `EMBEDDED_DDL` of hashes, (n,), and their vectors, (n, dim)."""
+    columns = [hashes, _list_array(vectors), pa.array([run_id] * len(hashes), pa.string())]
+    return pa.RecordBatch.from_arrays(columns, names=["text_hash", "vector", "run_id"])
 
 
 def _list_array(vectors: np.ndarray) -> pa.ListArray:

@@ -3,18 +3,23 @@
 import os
 import subprocess
 import sys
+from itertools import groupby
 
+import numpy as np
 import pytest
 
+from forebay.chunks import embedded_text
 from forebay.embedding.choice import resolve_spec
+from forebay.embedding.late_chunking import load_window_embedder
 from forebay.embedding.reembedding import estimate
 from forebay.embedding.sentence_transformer import load_embedder
+from forebay.embedding.windows import KEY_DIGITS
 from forebay.settings import EmbeddingSettings
 from forebay.store.contract import SearchRequest
 from forebay.store.qdrant_edge import QdrantEdgeStore
-from forebay.tables import embedding_table
+from forebay.tables import chunk_table, embedding_table
 from tests.altered_model import write_shallow_model
-from tests.pipeline import ROOT
+from tests.pipeline import ROOT, Pipeline
 
 _TIMEOUT_S = 600
 
@@ -127,6 +132,58 @@ def test_a_killed_reembedding_goes_on_and_the_old_release_stays_for_the_way_back
     assert succeeded, output
     assert copied.release_id == old.release_id
     assert table.published_version() == version
+
+
+def _windows(pipeline, spec):
+    """Give the rows of each window of the chunk table, and the vectors that late chunking gives them."""
+    embedder = load_window_embedder(spec, pipeline.paths.models)
+    rows = chunk_table(pipeline.paths.tables).published().to_table().to_pylist()
+    rows.sort(key=lambda row: (row["doc_id"], row["chunk_no"]))
+    for _, found in groupby(rows, key=lambda row: (row["doc_id"], row["text_hash"][:KEY_DIGITS])):
+        window = list(found)
+        texts = [embedded_text(row["title"], row["heading_path"], row["text"]) for row in window]
+        yield window, embedder.embed_windows([texts])[0]
+
+
+def test_late_chunking_embeds_windows_and_later_only_what_lacks_a_vector(ingested, copied, tmp_path):
+    late = ("reembed", "--model", ingested.release.embedding.model, "--engine", "late", "--precision", "fp32")
+    status, output = _forebay(copied, *late, "--dry-run")
+    assert status == 0, output
+    assert "(late fp32)" in output
+    status, output = _forebay(copied, *late)
+    assert status == 0, output
+    release = copied.release
+    assert release.embedding.is_late
+    assert _best(copied, release, "what turns falling water into power") == "guide.md"
+    table = embedding_table(copied.paths.tables, release.embedding)
+    made = {row["text_hash"]: row for row in table.published().to_table().to_pylist()}
+    windows = list(_windows(copied, release.embedding))
+    assert len({row["text_hash"] for window, _ in windows for row in window}) == len(made)
+    for window, vectors in windows:
+        assert np.abs(np.array([made[row["text_hash"]]["vector"] for row in window]) - vectors).max() < 1e-5
+    # Some documents are several windows, and some windows several chunks.
+    assert len(windows) > release.documents
+    largest, _ = max(windows, key=lambda found: len(found[0]))
+    assert len(largest) > 2
+
+    # As after a run in which the model had no vector for one of its texts.
+    table.delete_keys("text_hash", [largest[1]["text_hash"]])
+    table.publish()
+    more = Pipeline(tmp_path / "more", copied.data)
+    more.source.mkdir()
+    (more.source / "gate.txt").write_text("The gate closes the penstock. " * 40)
+    succeeded, output = more.run(FOREBAY_RELEASE_MARGIN="1")
+    assert succeeded, output
+    assert copied.release.embedding == release.embedding
+    after = {row["text_hash"]: row for row in table.published().to_table().to_pylist()}
+    new = [row["text_hash"] for window, _ in _windows(copied, release.embedding) for row in window]
+    assert after.keys() == set(new) > made.keys()
+    again = after.pop(largest[1]["text_hash"])
+    assert again["run_id"] != made[again["text_hash"]]["run_id"]
+    assert np.abs(np.array(again["vector"]) - made[again["text_hash"]]["vector"]).max() < 1e-5
+    assert {key: row for key, row in after.items() if key in made} == {
+        key: row for key, row in made.items() if key != again["text_hash"]
+    }
 
 
 @pytest.mark.parametrize(

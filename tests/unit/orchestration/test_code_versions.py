@@ -3,6 +3,9 @@ import sys
 
 import pytest
 
+from forebay.candidates import Candidate
+from forebay.embedding.choice import candidate_specs
+from forebay.models import model_folder
 from forebay.settings import (
     ChunkSettings,
     CorpusSettings,
@@ -48,6 +51,7 @@ def versions(**changes):
         ({"chunks": {"max_tokens": 128}}, {"chunks"}),
         ({"embedding": {"precision": "bf16"}}, {"embeddings"}),
         ({"embedding": {"engine": "openvino"}}, {"embeddings"}),
+        ({"embedding": {"engine": "late"}}, {"chunks", "embeddings"}),
         ({"embedding": {"model": "org/other"}}, {"chunks", "embeddings"}),
         ({"embedding": {"batch_tokens": 128, "commit_rows": 7}}, set()),
         ({"index": {"hnsw_m": 32}}, {"index_shards"}),
@@ -91,6 +95,15 @@ def test_a_hub_model_is_known_by_the_revision_that_is_there(tmp_path):
     reference.parent.mkdir(parents=True)
     reference.write_text("abc")
     assert model_identity(settings, paths) == "org/name@abc"
+
+
+def test_a_corpus_of_late_chunking_is_cut_for_it_without_being_told_again(tmp_path):
+    settings = EmbeddingSettings(engine="late", precision="fp32")
+    (late,) = candidate_specs(settings, model_folder(settings.model, PathSettings().models))
+    paths = PathSettings(data=tmp_path)
+    assert model_identity(EmbeddingSettings(), paths) != model_identity(settings, paths)
+    Candidate(embedding=late, index=IndexSettings(), layout="1", shards={}, table_versions={}).save(paths.shards)
+    assert model_identity(EmbeddingSettings(), paths) == model_identity(settings, paths)
 
 
 def test_definitions_load_without_torch_kubernetes_or_spark():
