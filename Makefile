@@ -34,7 +34,7 @@ test: setup ## All tests: unit, contract, integration, e2e (WORKERS=1: one after
 
 test-weaviate: setup ## The Weaviate store against a real server (WEAVIATE_URL=http://127.0.0.1:8080)
 	@$(if $(WEAVIATE_URL),,$(error Say where the server is: make test-weaviate WEAVIATE_URL=http://127.0.0.1:8080))
-	@WEAVIATE_URL=$(WEAVIATE_URL) $(BIN)/python -m pytest tests/contract/test_weaviate_server.py tests/contract/test_weaviate_wire.py
+	@WEAVIATE_URL=$(WEAVIATE_URL) $(BIN)/python -m pytest $(wildcard tests/contract/test_weaviate_*.py)
 
 check: setup ## Lint, types, import rules, Dagster definitions
 	@$(BIN)/ruff check .

@@ -35,6 +35,7 @@ from tests.weaviate_definitions import completed, has_tenants
 
 _OPERATOR = base_pb2.Filters.Operator
 _REPLY = batch_pb2.BatchStreamReply
+_WORD = re.compile(r"\w+")
 _TENANT = re.compile(r"[A-Za-z0-9\-_]{1,64}")
 
 
@@ -243,9 +244,11 @@ class _Service(weaviate_pb2_grpc.WeaviateServicer):
             question = _floats(request.near_vector.vectors[0].vector_bytes)
             scored = [(1 - float(question @ _floats(item[1])), key, item) for key, item in matching]
             scored.sort(key=lambda entry: entry[0])
-        else:
+        elif request.HasField("bm25_search"):
             scored = [(_words(request.bm25_search, item[0]), key, item) for key, item in matching]
             scored = sorted((entry for entry in scored if entry[0]), key=lambda entry: -entry[0])
+        else:
+            scored = [(0.0, key, item) for key, item in sorted(matching)]
         return search_get_pb2.SearchReply(results=[_result(request, *entry) for entry in scored[: request.limit]])
 
     def TenantsGet(self, request, context):
@@ -266,7 +269,11 @@ class _Service(weaviate_pb2_grpc.WeaviateServicer):
     def _matching(self, request, context):
         held = self._held(request, context)
         has_filter = request.HasField("filters")
-        return [(key, item) for key, item in held.items() if not has_filter or holds(request.filters, item[0])]
+        return [
+            (key, item)
+            for key, item in held.items()
+            if not has_filter or holds(request.filters, {**item[0], "_id": key})
+        ]
 
     def _interrupt(self, call, context):
         fault = self._wire.take(call)
@@ -285,8 +292,8 @@ def _floats(packed):
 
 
 def _words(question, properties):
-    text = " ".join(properties[name] for name in question.properties).lower().split()
-    return float(sum(text.count(word) for word in question.query.lower().split()))
+    text = _WORD.findall(" ".join(properties[name] for name in question.properties).lower())
+    return float(sum(text.count(word) for word in _WORD.findall(question.query.lower())))
 
 
 def _result(request, figure, key, item):

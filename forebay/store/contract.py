@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-SEARCH_VERSION = "6"
+SEARCH_VERSION = "7"
 """Version of the way from a question to its hits; a new one means that figures of quality are measured again."""
 
 

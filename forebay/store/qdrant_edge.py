@@ -41,17 +41,13 @@ from forebay.store.qdrant_hits import chunks_by_language, hit_of, records_of
 from forebay.store.qdrant_legs import Legs, Ranking, Scored, rank
 from forebay.store.qdrant_neighbours import with_neighbours
 from forebay.store.qdrant_opening import open_together
-from forebay.store.query_rules import NO_RULES, QueryRules, holding_phrases, read_rules
+from forebay.store.query_rules import MIN_CANDIDATES, NO_RULES, QueryRules, candidates, holding_phrases, read_rules
 from forebay.store.reduction import Reduction
 from forebay.store.shard_files import find_intact, seal, staging_folder, verify
 from forebay.store.terms import METADATA_TERMS
 
 __all__ = ["QdrantEdgeRelease", "QdrantEdgeStore"]
 
-# Candidates of each leg: enough that fusion sees past the wanted hits.
-_MIN_CANDIDATES = 40
-# Of a question with a quoted phrase, whose words may be common: most candidates are dropped for lacking it.
-_PHRASE_CANDIDATES = 200
 # Shards, of which each is searched with the least effort.
 _VERY_MANY = 1_000
 
@@ -105,8 +101,8 @@ class QdrantEdgeStore:
             settled = EdgeShard.load(str(staging))
             held = settled.count(CountRequest(exact=True))
             # As one among very many is searched, with the least effort.
-            least = search_params(_MIN_CANDIDATES, self._settings, _VERY_MANY)
-            recall = ann_recall(settled, DENSE, least, _MIN_CANDIDATES)
+            least = search_params(MIN_CANDIDATES, self._settings, _VERY_MANY)
+            recall = ann_recall(settled, DENSE, least, MIN_CANDIDATES)
             settled.close()
             if held != chunks:
                 raise IndexBuildError(f"shard {number} holds {held} points after {chunks} chunks were added.")
@@ -221,7 +217,7 @@ class QdrantEdgeRelease:
             terms = terms if terms.indices else None
         # They are about words, which the dense leg alone doesn't look at.
         rules = NO_RULES if request.mode == SearchMode.DENSE else read_rules(request.text)
-        limit = max(request.top_k, _PHRASE_CANDIDATES if rules.phrases else _MIN_CANDIDATES)
+        limit = candidates(request.top_k, rules)
         telling = terms
         is_scored_anew = request.feedback and rules.allows_feedback and vector is not None
         # The rarest may find too few chunks that a filter allows, or that hold a phrase.

@@ -6,8 +6,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-__all__ = ["NO_RULES", "QueryRules", "holding_phrases", "read_rules"]
+__all__ = ["MIN_CANDIDATES", "NO_RULES", "QueryRules", "candidates", "holding_phrases", "read_rules"]
 
+MIN_CANDIDATES = 40
+"""Candidates of each leg: enough that fusion sees past the wanted hits."""
+# Of a question with a quoted phrase, whose words may be common: most candidates are dropped for lacking it.
+_PHRASE_CANDIDATES = 200
 # A question of so many words is about its identifier, a longer one about more (`make bench-quality` has the figures).
 _SHORT_WORDS = 8
 _SHORT_WEIGHT = 5.0
@@ -55,6 +59,16 @@ def read_rules(question: str) -> QueryRules:
         return QueryRules(kept)
     is_short = len(words) <= _SHORT_WORDS
     return QueryRules(kept, _SHORT_WEIGHT if is_short else _LONG_WEIGHT, allows_feedback=not is_short)
+
+
+def candidates(top_k: int, rules: QueryRules) -> int:
+    """Say how many candidates each leg of a search has to give.
+
+    Args:
+        top_k: Hits wanted.
+        rules: What the question's wording asks for.
+    """
+    return max(top_k, _PHRASE_CANDIDATES if rules.phrases else MIN_CANDIDATES)
 
 
 def holding_phrases(texts: Mapping[Key, str], phrases: Sequence[str]) -> list[Key]:

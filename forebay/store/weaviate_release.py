@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
-from weaviate.classes.query import MetadataQuery
 from weaviate.collections import CollectionAsync
 from weaviate.collections.classes.filters import FilterReturn
 
@@ -18,46 +16,48 @@ from forebay.errors import ReleaseError
 from forebay.releases import ReleaseManifest
 from forebay.store.access import EVERYTHING, Caller, effective_filter
 from forebay.store.contract import Hit, SearchMode, SearchRequest
+from forebay.store.diversity import diversify
 from forebay.store.filters import parse_filter
 from forebay.store.fusion import reciprocal_rank_fusion
+from forebay.store.query_rules import NO_RULES, QueryRules, candidates, holding_phrases, read_rules
 from forebay.store.weaviate_channels import Channels, Question
 from forebay.store.weaviate_filters import to_weaviate_filter
-from forebay.store.weaviate_schema import RETURNED, SEARCHED
+from forebay.store.weaviate_legs import Found, ask_bm25, ask_dense, merged
+from forebay.store.weaviate_neighbours import ask_places, ask_texts, ids_around, with_texts
 from forebay.store.weaviate_tenants import asked_tenants
 
 __all__ = ["WeaviateRelease"]
 
-# Candidates of each leg, as in the embedded store.
-_MIN_CANDIDATES = 50
 T = TypeVar("T")
-# Name that Weaviate gives to the one vector of a collection.
-_VECTOR = "default"
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A chunk that one leg found."""
-
-    chunk_id: str
-    score: float
-    similarity: float | None
-    properties: Mapping[str, Any]
+# Ids and scores of chunks, best first.
+_Scored = Sequence[tuple[str, float]]
 
 
 @dataclass(frozen=True)
 class _Leg:
     """What one leg of a search asks: every tenant that it goes to, or the collection as a whole."""
 
-    questions: list[Question[list[_Found]]]
+    questions: list[Question[list[Found]]]
     is_by_words: bool
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is asked of the cluster for one request."""
+
+    legs: list[_Leg]
+    filters: FilterReturn | None
+    limit: int
+    """Candidates of each leg."""
+    rules: QueryRules
+    """What the question's wording asks for."""
 
 
 class WeaviateRelease:
     """An opened release: a dense and a BM25 question to the cluster, fused by rank as in the embedded store.
 
     Every question carries what the caller may find. Where the collection has tenants, it goes to the shared one and the
-    caller's own. `feedback`, `diversity`, `neighbours` and the question's wording (`forebay.store.query_rules`) change
-    nothing here yet.
+    caller's own. `feedback` changes nothing here: the cluster doesn't tell what BM25 knows of its words.
 
     Args:
         channels: Connections to the collection; closed with the release.
@@ -82,13 +82,15 @@ class WeaviateRelease:
             FilterError: a filter is not of the language, or has a range.
             ReleaseError: a vector has another dimension than the release, the cluster fails, or it isn't done in time.
         """
-        asked = [self._legs(request) for request in requests]
-        answers = iter(self._channels.ask([question for legs in asked for leg in legs for question in leg.questions]))
+        plans = [self._plan(request) for request in requests]
+        answers = iter(self._channels.ask([one for plan in plans for leg in plan.legs for one in leg.questions]))
+        found = [
+            _hits(request, plan, [_found(leg, list(islice(answers, len(leg.questions))), plan) for leg in plan.legs])
+            for request, plan in zip(requests, plans, strict=True)
+        ]
         return [
-            _hits(
-                request, [_merged(leg, list(islice(answers, len(leg.questions))), _candidates(request)) for leg in legs]
-            )
-            for request, legs in zip(requests, asked, strict=True)
+            self._with_neighbours(request, plan, hits) if request.neighbours and hits else hits
+            for request, plan, hits in zip(requests, plans, found, strict=True)
         ]
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
@@ -111,64 +113,39 @@ class WeaviateRelease:
         names = asked_tenants(caller, self._tenants)
         return [partial(_ask_tenant, tenant=name, question=question) for name in names]
 
-    def _legs(self, request: SearchRequest) -> list[_Leg]:
+    def _plan(self, request: SearchRequest) -> _Plan:
         dim = self._manifest.embedding.dim
         if request.vector.shape != (dim,):
             raise ReleaseError(
                 f"the question's vector has shape {request.vector.shape}, the release's vectors have dimension {dim}."
             )
         filters = to_weaviate_filter(effective_filter(request.where, request.caller))
+        # They are about words, which the dense leg alone doesn't look at.
+        rules = NO_RULES if request.mode == SearchMode.DENSE else read_rules(request.text)
+        limit = candidates(request.top_k, rules)
+        how = {"request": request, "filters": filters, "limit": limit}
         legs: list[_Leg] = []
         if request.mode != SearchMode.BM25:
-            dense = partial(_dense, request=request, filters=filters)
-            legs.append(_Leg(self._of_tenants(dense, request.caller), is_by_words=False))
+            legs.append(_Leg(self._of_tenants(partial(ask_dense, **how), request.caller), is_by_words=False))
         # Weaviate refuses a question without words.
         if request.mode != SearchMode.DENSE and any(char.isalnum() for char in request.text):
-            by_words = partial(_bm25, request=request, filters=filters)
-            legs.append(_Leg(self._of_tenants(by_words, request.caller), is_by_words=True))
-        return legs
+            legs.append(_Leg(self._of_tenants(partial(ask_bm25, **how), request.caller), is_by_words=True))
+        return _Plan(legs, filters, limit, rules)
+
+    def _with_neighbours(self, request: SearchRequest, plan: _Plan, hits: list[Hit]) -> list[Hit]:
+        """Add the texts before and after each hit; they are inside the filter of the search, as hits are."""
+        doc_ids = sorted({hit.doc_id for hit in hits})
+        of_documents = partial(ask_places, doc_ids=doc_ids, filters=plan.filters)
+        places = chain.from_iterable(self._channels.ask(self._of_tenants(of_documents, request.caller)))
+        around = ids_around(hits, list(places), request.neighbours)
+        wanted = sorted({one for before, after in around.values() for one in (*before, *after)})
+        of_chunks = partial(ask_texts, chunk_ids=wanted)
+        texts = chain.from_iterable(self._channels.ask(self._of_tenants(of_chunks, request.caller)) if wanted else ())
+        return with_texts(hits, around, dict(texts))
 
 
 async def _ask_tenant(collection: CollectionAsync[Any, Any], tenant: str, question: Question[T]) -> T:
     return await question(collection.with_tenant(tenant))
-
-
-async def _dense(
-    collection: CollectionAsync[Any, Any], request: SearchRequest, filters: FilterReturn | None
-) -> list[_Found]:
-    answer = await collection.query.near_vector(
-        near_vector=request.vector.tolist(),
-        limit=_candidates(request),
-        filters=filters,
-        return_metadata=MetadataQuery(distance=True),
-        return_properties=list(RETURNED),
-    )
-    found: list[_Found] = []
-    for item in answer.objects:
-        similarity = 1.0 - (item.metadata.distance or 0.0)
-        found.append(_Found(str(item.uuid), similarity, similarity, item.properties))
-    return _ranked(found)
-
-
-async def _bm25(
-    collection: CollectionAsync[Any, Any], request: SearchRequest, filters: FilterReturn | None
-) -> list[_Found]:
-    """Ask by words; a hybrid search needs the vectors, for the similarity of what only words find."""
-    is_hybrid = request.mode == SearchMode.HYBRID
-    answer = await collection.query.bm25(
-        query=request.text,
-        query_properties=list(SEARCHED),
-        limit=_candidates(request),
-        filters=filters,
-        include_vector=is_hybrid,
-        return_metadata=MetadataQuery(score=True),
-        return_properties=list(RETURNED),
-    )
-    found: list[_Found] = []
-    for item in answer.objects:
-        similarity = _cosine(request.vector, item.vector[_VECTOR]) if is_hybrid else None
-        found.append(_Found(str(item.uuid), item.metadata.score or 0.0, similarity, item.properties))
-    return _ranked(found)
 
 
 async def _count(collection: CollectionAsync[Any, Any], filters: FilterReturn | None) -> int:
@@ -176,46 +153,35 @@ async def _count(collection: CollectionAsync[Any, Any], filters: FilterReturn | 
     return counted.total_count or 0
 
 
-def _ranked(found: list[_Found]) -> list[_Found]:
-    """Order by score; equal ones by id, for the shards answer in any order."""
-    return sorted(found, key=lambda item: (-item.score, item.chunk_id))
+def _found(leg: _Leg, answers: Sequence[list[Found]], plan: _Plan) -> list[Found]:
+    return merged(answers, plan.limit, is_by_words=leg.is_by_words)
 
 
-def _merged(leg: _Leg, answers: Sequence[list[_Found]], limit: int) -> list[_Found]:
-    """Make one ranking of what several tenants found, as long as one of theirs.
-
-    Similarities mean the same everywhere. BM25's scores don't, for each tenant has its own document frequencies: these
-    rankings are fused by rank, and where ranks are equal, the nearer vector goes first if vectors were asked for.
-    """
-    if len(answers) == 1:
-        return answers[0]
-    found = [item for answer in answers for item in answer]
-    if leg.is_by_words:
-        by_rank = dict(reciprocal_rank_fusion([[item.chunk_id for item in answer] for answer in answers]))
-        found = [replace(item, score=by_rank[item.chunk_id]) for item in found]
-    return sorted(found, key=lambda item: (-item.score, -(item.similarity or 0.0), item.chunk_id))[:limit]
-
-
-def _candidates(request: SearchRequest) -> int:
-    return max(request.top_k, _MIN_CANDIDATES)
-
-
-def _cosine(question: NDArray[np.float32], vector: Any) -> float:
-    held = np.asarray(vector, np.float32)
-    return float(np.dot(question, held) / (np.linalg.norm(question) * np.linalg.norm(held)))
-
-
-def _hits(request: SearchRequest, legs: Sequence[Sequence[_Found]]) -> list[Hit]:
+def _hits(request: SearchRequest, plan: _Plan, legs: Sequence[Sequence[Found]]) -> list[Hit]:
     # The dense leg comes first and wins: its similarity is the cluster's own.
     chunks = {item.chunk_id: item for leg in reversed(legs) for item in leg}
-    if len(legs) == 1:
-        ranked = [(item.chunk_id, item.score) for item in legs[0]]
-    else:
-        ranked = reciprocal_rank_fusion([[item.chunk_id for item in leg] for leg in legs])
+    ranked = _fused(legs, plan.rules)
+    if plan.rules.phrases:
+        held = {key: chunks[key].properties for key, _ in ranked}
+        texts = {key: f"{properties['title']}\n{properties['text']}" for key, properties in held.items()}
+        kept = set(holding_phrases(texts, plan.rules.phrases))
+        ranked = [(key, score) for key, score in ranked if key in kept]
+    if request.diversity:
+        vectors = np.array([chunks[key].vector for key, _ in ranked], np.float32)
+        scores = np.array([score for _, score in ranked])
+        ranked = [ranked[place] for place in diversify(scores, vectors, request.top_k, request.diversity)]
     return [_hit(chunks[key], score) for key, score in ranked[: request.top_k]]
 
 
-def _hit(found: _Found, score: float) -> Hit:
+def _fused(legs: Sequence[Sequence[Found]], rules: QueryRules) -> _Scored:
+    """Join the legs by rank, the dense one with weight 1; one alone keeps its scores."""
+    if len(legs) == 1:
+        return [(item.chunk_id, item.score) for item in legs[0]]
+    rankings = [[item.chunk_id for item in leg] for leg in legs]
+    return reciprocal_rank_fusion(rankings, weights=[1.0, rules.bm25_weight][: len(legs)])
+
+
+def _hit(found: Found, score: float) -> Hit:
     held = found.properties
     return Hit(
         chunk_id=found.chunk_id,

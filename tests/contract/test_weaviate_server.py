@@ -103,6 +103,28 @@ def test_counts_and_filters(release):
     assert {hit.doc_id for hit in _search(release, "study", where={"metadata.n": [1, 2]})} == {"d1", "d2"}
 
 
+def test_the_wording_diversity_and_the_text_around_a_hit(store):
+    rows = chunk_rows(
+        [(f"p{n}", "", text, {}) for n, text in enumerate(("the wing", "shock wave", "wave shock", "the plate"))],
+        _EMBEDDER,
+    )
+    for start, row in enumerate(rows):
+        row |= {"doc_id": "long", "start_char": start}
+    manifest = cluster_release(_EMBEDDER, len(rows), uuid.uuid4().hex, _INDEX)
+    _load(store, manifest.release_id, rows)
+    opened = store.open(manifest)
+    try:
+        (hit,) = _search(opened, '"shock wave"', neighbours=2)
+        assert (list(hit.before), hit.text, list(hit.after)) == (
+            ["the wing"],
+            "shock wave",
+            ["wave shock", "the plate"],
+        )
+        assert len({hit.text for hit in _search(opened, "shock wave", diversity=0.9, top_k=4)}) == 4
+    finally:
+        opened.close()
+
+
 @pytest.mark.parametrize("caller", [PUBLIC, Caller("acme"), Caller("other")])
 def test_nobody_finds_what_is_another_tenants(release, caller):
     found = {hit.metadata.get("tenant") for hit in _search(release, "study", top_k=200, caller=caller)}

@@ -1,0 +1,187 @@
+"""What the Weaviate store sends when it loads, and what it makes of answers that go wrong."""
+
+import json
+
+import pytest
+from weaviate.proto.v1 import base_pb2
+
+from forebay.documents import content_hash
+from forebay.errors import ConfigurationError, IndexBuildError, ReleaseError
+from forebay.settings import IndexSettings
+from forebay.store.filters import CHUNK_FIELDS
+from forebay.store.weaviate_connection import connect
+from forebay.store.weaviate_store import WeaviateStore
+from tests.releases import cluster_release
+from tests.weaviate_cluster import EMBEDDER, RELEASE_ID, ROWS, Killed, held_objects, load, served_wire
+from tests.weaviate_wire import Fault, packed
+
+
+def test_a_collection_is_created_with_what_can_not_be_changed_later(wire, open_store):
+    store = open_store(shards=24, replication_factor=3)
+    store.prepare(RELEASE_ID, IndexSettings())
+    store.prepare(RELEASE_ID, IndexSettings())
+    (created,) = [body for method, path, body, _ in wire.rest if (method, path) == ("POST", "schema")]
+    assert created["class"] == f"ForebayChunks_{RELEASE_ID}"
+    assert created["shardingConfig"]["desiredCount"] == 24
+    assert created["replicationConfig"]["factor"] == 3
+    index = created["vectorConfig"]["default"]["vectorIndexConfig"]
+    assert (index["distance"], index["rq"]["bits"], index["maxConnections"]) == ("cosine", 8, 16)
+    properties = {item["name"]: item for item in created["properties"]}
+    for name in (*CHUNK_FIELDS, "metadata_terms", "load"):
+        assert (properties[name]["tokenization"], properties[name]["indexFilterable"]) == ("field", True), name
+    for name in ("title_words", "heading_path", "text"):
+        assert (properties[name]["tokenization"], properties[name]["indexSearchable"]) == ("word", True), name
+    assert not any(properties[name]["indexFilterable"] for name in ("metadata", "locations", "text_hash", "page"))
+
+
+def test_settings_that_weaviate_can_not_do_are_an_error(open_store):
+    with pytest.raises(ConfigurationError, match="'product'"):
+        open_store().prepare(RELEASE_ID, IndexSettings(quantization="product"))
+
+
+def test_a_cluster_that_went_away_is_named(wire, open_store):
+    store = open_store()
+    wire.stop()
+    with pytest.raises(ReleaseError, match="looking for a collection"):
+        store.prepare(RELEASE_ID, IndexSettings())
+    with pytest.raises(ReleaseError, match="reading the alias"):
+        store.current_id()
+
+
+def test_every_chunk_goes_over_the_wire_once_with_its_own_id_and_vector(wire, open_store):
+    assert load(open_store(api_key="secret")) == len(ROWS)
+    assert sorted(wire.received) == sorted(row["chunk_id"] for row in ROWS)
+    held = held_objects(wire)
+    for row in ROWS:
+        properties, vector = held[row["chunk_id"]]
+        assert vector == packed(row["vector"])
+        assert (properties["partition"], properties["load"]) == (0, "c")
+        assert properties["text"] == row["text"]
+        assert json.loads(properties["metadata"]) == json.loads(row["metadata"])
+    assert '["year", 1950]' in held[ROWS[0]["chunk_id"]][0]["metadata_terms"]
+    assert set(wire.streams) == {base_pb2.CONSISTENCY_LEVEL_QUORUM}
+    assert {one["authorization"] for one in wire.metadata} == {"Bearer secret"}
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    """What a collection holds after a load that nothing disturbs."""
+    with served_wire() as wire:
+        settings = wire.settings()
+        with connect(settings) as client:
+            load(WeaviateStore(client, settings))
+    return held_objects(wire)
+
+
+@pytest.mark.parametrize(
+    ("kind", "after"),
+    [
+        *(("close", after) for after in (0, 150, 349)),
+        *((kind, 150) for kind in ("unavailable", "deadline", "shutting_down", "out_of_memory", "lost")),
+    ],
+)
+def test_a_stream_that_breaks_anywhere_ends_in_the_same_state(wire, open_store, undisturbed, kind, after):
+    wire.faults["stream"] = [Fault(kind, after), Fault(kind, after // 2)]
+    assert load(open_store()) == len(ROWS)
+    assert held_objects(wire) == undisturbed
+    assert set(undisturbed) == {row["chunk_id"] for row in ROWS}
+
+
+@pytest.mark.parametrize("killed_at", [0, 100, 300])
+def test_a_load_that_is_killed_and_repeated_ends_in_the_same_state(open_store, wire, undisturbed, killed_at):
+    store = open_store()
+    for _ in range(2):
+        with pytest.raises(Killed):
+            load(store, killed_at=killed_at)
+        assert not store.holds_partition(RELEASE_ID, 0, "c", len(ROWS))
+    load(open_store())
+    assert held_objects(wire) == undisturbed
+    assert store.holds_partition(RELEASE_ID, 0, "c", len(ROWS))
+
+
+def test_what_the_partition_held_before_is_deleted_and_other_partitions_stay(wire, open_store):
+    store = open_store()
+    load(store, ROWS[:50], number=1, content="other")
+    load(store, ROWS[50:], content="old")
+    wire.delete_limit = 40
+    assert load(store, ROWS[50:100], content="new") == 50
+    assert set(held_objects(wire)) == {row["chunk_id"] for row in ROWS[:100]}
+    # 250 stale ones by 40 at a time, and the look that finds none.
+    assert len(wire.deletes) == 2 + 7 + 1
+    assert {one.consistency_level for one in wire.deletes} == {base_pb2.CONSISTENCY_LEVEL_QUORUM}
+    assert store.load_partition(RELEASE_ID, 0, "gone", [], dim=64) == 0
+    assert set(held_objects(wire)) == {row["chunk_id"] for row in ROWS[:50]}
+
+
+def test_a_failing_deletion_is_named_and_done_by_the_next_load(wire, open_store):
+    store = open_store()
+    load(store, ROWS[:20], content="old")
+    wire.faults["delete"] = [Fault("internal")]
+    with pytest.raises(IndexBuildError, match="partition 0 can't be finished"):
+        load(store, ROWS[:10], content="new")
+    assert not store.holds_partition(RELEASE_ID, 0, "new", 10)
+    assert load(store, ROWS[:10], content="new") == 10
+
+
+def test_a_chunk_that_the_server_refuses_is_named_with_the_servers_reason(wire, open_store):
+    refused = ROWS[7]["chunk_id"]
+    wire.refused = {refused: "the disk is read-only"}
+    with pytest.raises(
+        IndexBuildError, match=rf"1 chunks of partition 0 in 2 attempts, '{refused}'.*disk is read-only"
+    ):
+        load(open_store(load_attempts=2))
+    wire.refused = {}
+    assert load(open_store()) == len(ROWS)
+
+
+def test_rows_that_can_not_be_indexed_are_refused_before_they_are_sent(wire, open_store):
+    store = open_store()
+    with pytest.raises(IndexBuildError, match="two chunks of one id"):
+        load(store, [ROWS[0], ROWS[0]])
+    with pytest.raises(IndexBuildError, match="dimension 64"):
+        load(store, [{**ROWS[0], "vector": [1.0]}])
+    with pytest.raises(IndexBuildError, match="unit vector"):
+        load(store, [{**ROWS[0], "vector": [1.0] * 64}])
+    assert not wire.received
+
+
+def test_the_alias_moves_to_complete_releases_only_and_back(wire, open_store):
+    store = open_store()
+    other = content_hash("other")[:16]
+    load(store, ROWS[:30])
+    load(store, ROWS[:40], release_id=other)
+    assert store.current_id() is None
+    with pytest.raises(ReleaseError, match="holds 30 of 31 chunks"):
+        store.promote(RELEASE_ID, 31)
+    wire.queue = [5]
+    assert store.promote(RELEASE_ID, 30) is None
+    assert store.promote(other, 40) == RELEASE_ID
+    assert wire.aliases == {"ForebayChunks": f"ForebayChunks_{other}"}
+    assert store.promote(RELEASE_ID, 30) == other
+    assert store.current_id() == RELEASE_ID
+    moves = [(method, path, body) for method, path, body, _ in wire.rest if "aliases" in path and method != "GET"]
+    assert moves == [
+        ("POST", "aliases", {"class": f"ForebayChunks_{RELEASE_ID}", "alias": "ForebayChunks"}),
+        ("PUT", "aliases/ForebayChunks", {"class": f"ForebayChunks_{other}"}),
+        ("PUT", "aliases/ForebayChunks", {"class": f"ForebayChunks_{RELEASE_ID}"}),
+    ]
+    with pytest.raises(ReleaseError, match="is current"):
+        store.remove(RELEASE_ID)
+    store.remove(other)
+    assert other not in "".join(wire.classes)
+
+
+def test_a_release_whose_vectors_are_not_indexed_in_time_is_not_promoted(wire, open_store):
+    store = open_store(drain_timeout_s=0.01)
+    load(store, ROWS[:5])
+    wire.queue = [3, 3, 3]
+    with pytest.raises(ReleaseError, match="3 vectors"):
+        store.promote(RELEASE_ID, 5)
+    assert not wire.aliases
+
+
+def test_a_release_that_is_not_complete_can_not_be_opened(open_store):
+    store, manifest = open_store(), cluster_release(EMBEDDER, len(ROWS), "c")
+    load(store, ROWS[:9], release_id=manifest.release_id)
+    with pytest.raises(ReleaseError, match="holds 9 of 350 chunks"):
+        store.open(manifest)
