@@ -1,8 +1,10 @@
 import tempfile
+from pathlib import Path
 
 import pytest
-from qdrant_edge import CountRequest
+from qdrant_edge import CountRequest, Query, QueryRequest
 
+from forebay.store.qdrant_build import DENSE
 from forebay.store.qdrant_opening import open_together
 from forebay.store.shard_files import verify
 from forebay.testing import HashEmbedder
@@ -30,6 +32,20 @@ def test_shards_that_are_opened_together_are_one_and_stay_as_they_were(release, 
         shard.close()
     for folder, ref in zip(folders, manifest.shards, strict=True):
         verify(folder, ref, contents=True)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_search_has_the_threads_that_it_is_given(release, threads):
+    def searching():
+        names = (path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
+        return sum(name.startswith("edge-search") for name in names)
+
+    _, folders = release
+    before = searching()
+    shard = open_together(folders, threads)
+    shard.query(QueryRequest(limit=1, query=Query.Nearest([1.0] * 8, using=DENSE)))
+    assert searching() - before == threads
+    shard.close()
 
 
 def test_a_shard_alone_is_opened_in_the_same_way(release):

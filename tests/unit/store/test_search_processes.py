@@ -121,6 +121,30 @@ def test_half_of_the_cores_open_at_once(manifest, paths, monkeypatch, cores, exp
     assert "".join(events) == expected.replace(" ", "")
 
 
+@pytest.mark.parametrize(
+    ("cores", "processes", "threads"), [(1, 1, 1), (2, 1, 2), (2, 2, 2), (2, 3, 1), (2, 8, 1), (16, 4, 8), (16, 1, 16)]
+)
+def test_the_threads_of_all_searches_are_twice_the_cores_at_most(
+    manifest, paths, monkeypatch, cores, processes, threads
+):
+    asked = []
+
+    class Watched:
+        def __init__(self, _, __, threads):
+            asked.append(threads)
+
+        def wait_until_open(self):
+            pass
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(search_processes, "_Process", Watched)
+    monkeypatch.setattr(search_processes.os, "cpu_count", lambda: cores)
+    SearchProcesses(manifest, paths, processes)
+    assert asked == [threads] * processes
+
+
 def test_closing_ends_the_processes(manifest, paths, searchers):
     opened = SearchProcesses(manifest, paths, 2)
     processes = searchers()
