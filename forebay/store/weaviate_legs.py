@@ -33,7 +33,7 @@ class Found:
     properties: Mapping[str, Any]
     """`RETURNED`."""
     vector: NDArray[np.float32] | None
-    """(dim,) float32, where diverse hits are wanted."""
+    """(dim,) float32, where diverse hits or feedback are wanted."""
 
 
 async def ask_dense(
@@ -44,7 +44,7 @@ async def ask_dense(
         near_vector=request.vector.tolist(),
         limit=limit,
         filters=filters,
-        include_vector=request.diversity > 0,
+        include_vector=request.diversity > 0 or _is_fed_back(request),
         return_metadata=MetadataQuery(distance=True),
         return_properties=list(RETURNED),
     )
@@ -90,6 +90,10 @@ def merged(answers: Sequence[list[Found]], limit: int, *, is_by_words: bool) -> 
         by_rank = dict(reciprocal_rank_fusion([[item.chunk_id for item in answer] for answer in answers]))
         found = [replace(item, score=by_rank[item.chunk_id]) for item in found]
     return sorted(found, key=lambda item: (-item.score, -(item.similarity or 0.0), item.chunk_id))[:limit]
+
+
+def _is_fed_back(request: SearchRequest) -> bool:
+    return request.feedback and request.mode == SearchMode.HYBRID
 
 
 def _ranked(found: list[Found]) -> list[Found]:

@@ -17,6 +17,7 @@ from forebay.releases import ReleaseManifest
 from forebay.store.access import EVERYTHING, Caller, effective_filter
 from forebay.store.contract import Hit, SearchMode, SearchRequest
 from forebay.store.diversity import diversify
+from forebay.store.feedback import FEEDBACK_HITS, moved_vector
 from forebay.store.filters import parse_filter
 from forebay.store.fusion import reciprocal_rank_fusion
 from forebay.store.query_rules import NO_RULES, QueryRules, candidates, holding_phrases, read_rules
@@ -57,7 +58,7 @@ class WeaviateRelease:
     """An opened release: a dense and a BM25 question to the cluster, fused by rank as in the embedded store.
 
     Every question carries what the caller may find. Where the collection has tenants, it goes to the shared one and the
-    caller's own. `feedback` changes nothing here: the cluster doesn't tell what BM25 knows of its words.
+    caller's own. `feedback` orders the dense leg anew only: the cluster doesn't tell what BM25 knows of its words.
 
     Args:
         channels: Connections to the collection; closed with the release.
@@ -166,11 +167,22 @@ def _hits(request: SearchRequest, plan: _Plan, legs: Sequence[Sequence[Found]]) 
         texts = {key: f"{properties['title']}\n{properties['text']}" for key, properties in held.items()}
         kept = set(holding_phrases(texts, plan.rules.phrases))
         ranked = [(key, score) for key, score in ranked if key in kept]
+    if request.feedback and len(legs) == 2 and plan.rules.allows_feedback and ranked:
+        ranked = _fed_back(request, plan, [chunks[key] for key, _ in ranked[: plan.limit]], legs[1])
     if request.diversity:
         vectors = np.array([chunks[key].vector for key, _ in ranked], np.float32)
         scores = np.array([score for _, score in ranked])
         ranked = [ranked[place] for place in diversify(scores, vectors, request.top_k, request.diversity)]
     return [_hit(chunks[key], score) for key, score in ranked[: request.top_k]]
+
+
+def _fed_back(request: SearchRequest, plan: _Plan, best: Sequence[Found], by_words: Sequence[Found]) -> _Scored:
+    """Order the best anew, by the question moved towards the first of them; BM25's order stays as it is."""
+    vectors = np.array([item.vector for item in best], np.float32)
+    nearness = vectors @ moved_vector(request.vector, vectors[:FEEDBACK_HITS])
+    dense = [best[place] for place in np.argsort(-nearness, kind="stable")]
+    kept = {item.chunk_id for item in best}
+    return _fused([dense, [item for item in by_words if item.chunk_id in kept]], plan.rules)
 
 
 def _fused(legs: Sequence[Sequence[Found]], rules: QueryRules) -> _Scored:

@@ -3,6 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from weaviate.proto.v1 import base_pb2
 
@@ -82,7 +83,7 @@ def test_hits_have_to_hold_a_quoted_phrase_that_anything_holds(wire, cluster):
 
 
 @pytest.mark.parametrize("mode", SearchMode)
-def test_diverse_hits_do_not_say_the_same(wire, cluster, mode):
+def test_diverse_hits_do_not_say_the_same(cluster, mode):
     rows = _rows(
         *[(f"same{n}", "", "falcon hover wind kestrel", {}) for n in range(8)],
         ("other", "", "kestrel in an entirely unlike passage about nests and eggs", {}),
@@ -90,13 +91,42 @@ def test_diverse_hits_do_not_say_the_same(wire, cluster, mode):
     opened = cluster(rows)
     (best,) = opened.search([request("kestrel falcon", mode=mode, top_k=2)])
     assert {hit.doc_id[:4] for hit in best} == {"same"}
-    # Vectors cost more than all the rest of an answer.
-    assert not any(search.metadata.vector for search in wire.searches if search.HasField("near_vector"))
     (diverse,) = opened.search([request("kestrel falcon", mode=mode, top_k=2, diversity=0.8)])
     assert [hit.doc_id for hit in diverse] == [best[0].doc_id, "other"]
     assert all((hit.similarity is None) == (mode == SearchMode.BM25) for hit in diverse)
     nowhere = {"doc_id": "none"}
     assert opened.search([request("kestrel", mode=mode, where=nowhere, diversity=0.8)]) == [[]]
+
+
+def test_feedback_moves_the_question_towards_what_it_found(wire, cluster):
+    # Vectors of our own: `near` is nearer to the question, `alike` to what it finds first.
+    found = ["first", "second", "third"]
+    rows = _rows(*[(name, "", f"kestrel {name}", {}) for name in (*found, "near", "alike")])
+    axes = np.eye(EMBEDDER.spec.dim, dtype=np.float32)
+    question = axes[0]
+    vectors = {
+        **dict.fromkeys(found, axes[0] + axes[1]),
+        "near": axes[0] + 1.1 * axes[2],
+        "alike": axes[0] / 2 + axes[1],
+    }
+    for row in rows:
+        row["vector"] = vectors[row["doc_id"]] / np.linalg.norm(vectors[row["doc_id"]])
+    opened = cluster(rows)
+
+    def order(**how):
+        (hits,) = opened.search([SearchRequest("words", question, caller=EVERYTHING, **how)])
+        assert all(hit.similarity == pytest.approx(float(question @ vectors_of[hit.doc_id])) for hit in hits)
+        return [hit.doc_id for hit in hits if hit.doc_id not in found]
+
+    vectors_of = {row["doc_id"]: row["vector"] for row in rows}
+    assert order(feedback=False) == ["near", "alike"]
+    assert order() == ["alike", "near"]
+    # An identifier is about itself.
+    (hits,) = opened.search([SearchRequest("words-7", question, caller=EVERYTHING)])
+    assert [hit.doc_id for hit in hits if hit.doc_id not in found] == ["near", "alike"]
+    wire.searches.clear()
+    assert order(feedback=False, mode=SearchMode.HYBRID) == ["near", "alike"]
+    assert not any(search.metadata.vector for search in wire.searches if search.HasField("near_vector"))
 
 
 def _long_document():
