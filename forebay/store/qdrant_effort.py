@@ -15,7 +15,7 @@ ways to it lead over others, and without loss (docs/retrieval.md)."""
 # Candidates by the quantized vectors that the original ones rescore, for one that is wanted (`make bench-vectors`).
 _OVERSAMPLING = {"int8": 2.0, "binary": 6.0, "product": 4.0, "none": 1.0}
 # Nodes that the walk of a shard alone keeps, for one that is wanted.
-_WALKED = 2
+_WALKED = 3
 
 
 def search_params(limit: int, settings: IndexSettings, shards: int = 1, share: float = 1.0) -> SearchParams:
