@@ -9,7 +9,9 @@ from forebay.testing import HashEmbedder
 from tests.releases import build_release
 
 
-@pytest.mark.parametrize(("shards", "share", "ef"), [(1, 1.0, 120), (2, 1.0, 60), (4, 1.0, 40), (4, 0.5, 160), (1, 0.0, 1080)])
+@pytest.mark.parametrize(
+    ("shards", "share", "ef"), [(1, 1.0, 120), (2, 1.0, 60), (4, 1.0, 40), (4, 0.5, 160), (1, 0.0, 1080)]
+)
 def test_a_graph_is_walked_further_where_a_filter_takes_nodes_out_of_it(shards, share, ef):
     assert search_params(40, IndexSettings(), shards, share).hnsw_ef == ef
 
