@@ -92,9 +92,7 @@ def _embedded(embedder: WindowEmbedder, windows: list[list[dict[str, Any]]], dim
         if not exc.broken:
             raise
         whole = [position for position in range(len(windows)) if position not in set(exc.broken)]
-        windows, vectors = (
-            [windows[place] for place in whole],
-            embedder.embed_windows([texts[place] for place in whole]),
-        )
+        windows = [windows[place] for place in whole]
+        vectors = embedder.embed_windows([texts[place] for place in whole])
     hashes = pa.array([row["text_hash"] for window in windows for row in window], pa.string())
     return embedded_rows(hashes, np.concatenate([np.zeros((0, dim), np.float32), *vectors]), run_id)

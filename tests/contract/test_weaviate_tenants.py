@@ -4,7 +4,6 @@ import json
 from contextlib import contextmanager
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +20,8 @@ from forebay.store.weaviate_store import WeaviateStore
 from forebay.store.weaviate_tenants import SHARED, tenant_name
 from forebay.testing import HashEmbedder
 from tests.releases import chunk_rows, cluster_release
-from tests.weaviate_wire import Fault, Wire, serve
+from tests.weaviate_cluster import Killed, batches, served_wire
+from tests.weaviate_wire import Fault
 
 _INDEX = IndexSettings(store="weaviate", tenants=True)
 _EMBEDDER = HashEmbedder()
@@ -35,18 +35,6 @@ _ROWS = chunk_rows(
 _RELEASE = cluster_release(_EMBEDDER, len(_ROWS), "c", _INDEX)
 
 
-class _Killed(BaseException):
-    """The end of a process, as far as the code in it can tell."""
-
-
-@contextmanager
-def _wire():
-    held = Wire()
-    serve(held)
-    yield held
-    held.stop()
-
-
 @contextmanager
 def _store(wire):
     chosen = wire.settings()
@@ -55,27 +43,14 @@ def _store(wire):
 
 
 @pytest.fixture
-def wire():
-    with _wire() as held:
-        yield held
-
-
-@pytest.fixture
 def store(wire):
     with _store(wire) as opened:
         yield opened
 
 
-def _batches(rows, killed_at=None):
-    for start in range(0, len(rows), 80):
-        if killed_at is not None and start >= killed_at:
-            raise _Killed
-        yield pa.RecordBatch.from_pylist(rows[start : start + 80])
-
-
 def _load(store, rows=_ROWS, number=0, content="c", release_id=_RELEASE.release_id, **how):
     store.prepare(release_id, _INDEX)
-    return store.load_partition(release_id, number, content, _batches(rows, **how), dim=_EMBEDDER.spec.dim)
+    return store.load_partition(release_id, number, content, batches(rows, size=80, **how), dim=_EMBEDDER.spec.dim)
 
 
 def _state(wire, release_id=_RELEASE.release_id):
@@ -95,7 +70,7 @@ def _expected(rows):
 @pytest.fixture(scope="module")
 def served():
     """A release that is loaded and open, with its server; tests only search it."""
-    with _wire() as wire, _store(wire) as store:
+    with served_wire() as wire, _store(wire) as store:
         assert _load(store) == len(_ROWS)
         release = store.open(_RELEASE)
         yield wire, release
@@ -260,7 +235,7 @@ def test_counts_are_of_all_tenants(served):
 
 @pytest.mark.parametrize("killed_at", [0, 80])
 def test_a_load_that_is_killed_and_repeated_ends_in_the_same_state(wire, store, killed_at):
-    with pytest.raises(_Killed):
+    with pytest.raises(Killed):
         _load(store, killed_at=killed_at)
     assert not store.holds_partition(_RELEASE.release_id, 0, "c", len(_ROWS))
     with _store(wire) as again:
