@@ -19,6 +19,7 @@ from forebay.canary.trials import CanaryRegistry
 from forebay.candidates import Candidate
 from forebay.documents import content_hash
 from forebay.embedding.distillation import static_spec
+from forebay.embedding.late_engine import require_mean_pooling
 from forebay.embedding.parity_texts import PARITY_TEXTS
 from forebay.embedding.sentence_transformer import SentenceTransformerEmbedder, engine_of
 from forebay.embedding.spec import EmbeddingSpec
@@ -172,6 +173,8 @@ def candidate_specs(settings: EmbeddingSettings, folder: Path) -> list[Embedding
             f"{folder} is no sentence-transformers model: config.json or sentence_bert_config.json is missing or can't "
             "be read."
         ) from exc
+    if settings.engine == "late":
+        require_mean_pooling(folder)
     base = EmbeddingSpec(
         model=settings.model,
         revision=folder_checksum(folder),

@@ -1,8 +1,8 @@
 """The late engine: the torch engine over a window of chunks at once, whose tokens are then pooled chunk by chunk."""
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,30 +10,45 @@ from numpy.typing import NDArray
 from forebay.embedding.torch_engine import TorchEngine
 from forebay.errors import ModelError
 
-__all__ = ["LateEngine", "PartBatch"]
+__all__ = ["LateEngine", "PartBatch", "require_mean_pooling"]
 
 PartBatch = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 """Ids and marks of tokens as in `TokenBatch`; and, (n_windows, most_parts, longest), 1 where a token is the part's."""
 
 _PLAIN_MODULES = {"Transformer", "Pooling", "Normalize"}
+_MODE = "pooling_mode"
+
+
+def require_mean_pooling(folder: Path) -> None:
+    """Refuse a model whose vectors are not the mean of its tokens' vectors.
+
+    Raises:
+        ModelError: it pools otherwise, or has layers after that.
+    """
+    try:
+        modules = {
+            module["type"].rpartition(".")[2]: module["path"]
+            for module in json.loads((folder / "modules.json").read_text("utf-8"))
+        }
+        pooling = json.loads((folder / modules.get("Pooling", "") / "config.json").read_text("utf-8"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise ModelError(
+            f"{folder} doesn't say how it pools: modules.json or the pooling's config is missing."
+        ) from exc
+    # Older files say it mode by mode.
+    modes = (
+        [pooling[_MODE]] if _MODE in pooling else [name for name in pooling if name.startswith(_MODE) and pooling[name]]
+    )
+    if modules.keys() - _PLAIN_MODULES or modes not in (["mean"], [f"{_MODE}_mean_tokens"]):
+        raise ModelError(
+            f"late chunking needs a model that takes the mean of its tokens and nothing after it; {folder} is made of "
+            f"{', '.join(modules)} and pools by {', '.join(map(str, modes)) or 'nothing'}. Choose another model, or "
+            "another engine than 'late'."
+        )
 
 
 class LateEngine(TorchEngine):
-    """Runs the model with torch, for questions as `TorchEngine` does, for windows with a vector for each part.
-
-    Raises:
-        ModelError: the model doesn't pool by the mean of its tokens, or has layers after that.
-    """
-
-    def __init__(self, folder: Path, precision: Literal["fp32", "fp16", "bf16"], *, threads: int | None = None) -> None:
-        super().__init__(folder, precision, threads=threads)
-        modules = {type(module).__name__: module for module in self._model}
-        pooling = modules.get("Pooling")
-        if pooling is None or pooling.pooling_mode != "mean" or modules.keys() - _PLAIN_MODULES:
-            raise ModelError(
-                f"late chunking needs a model that takes the mean of its tokens and nothing after it; {folder} is "
-                f"made of {', '.join(modules)}. Choose another model, or another engine than 'late'."
-            )
+    """Runs the model with torch, for questions as `TorchEngine` does, for windows with a vector for each part."""
 
     def sums_of_parts(self, batches: Iterable[PartBatch]) -> Iterator[NDArray[np.float32]]:
         """Run batches of windows one after another, and add up the vectors of each part's tokens.

@@ -102,13 +102,44 @@ def test_a_broken_model_names_the_windows(tmp_path):
     assert raised.value.broken == (1,)
 
 
-def test_a_model_that_pools_otherwise_is_refused(tmp_path):
-    folder = write_shallow_model(tmp_path / "first-token")
-    pooling = json.loads((folder / "1_Pooling" / "config.json").read_text("utf-8"))
+def _pooling_by_the_first_token(folder):
+    path = folder / "1_Pooling" / "config.json"
+    pooling = json.loads(path.read_text("utf-8"))
     first = {name: name == "pooling_mode_cls_token" for name in pooling if name.startswith("pooling_mode")}
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps({**pooling, **first}), "utf-8")
+    path.write_text(json.dumps({**pooling, **first}), "utf-8")
+
+
+def _pooling_by_two_means(folder):
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": ["mean", "max"]}), "utf-8")
+
+
+def _with_a_layer_after_pooling(folder):
+    modules = json.loads((folder / "modules.json").read_text("utf-8"))
+    dense = {"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"}
+    (folder / "modules.json").write_text(json.dumps([*modules, dense]), "utf-8")
+
+
+@pytest.mark.parametrize("change", [_pooling_by_the_first_token, _pooling_by_two_means, _with_a_layer_after_pooling])
+def test_a_model_that_pools_otherwise_is_refused_before_anything_is_cut(tmp_path, change):
+    folder = write_shallow_model(tmp_path / "other")
+    assert _spec(folder).is_late
+    change(folder)
     with pytest.raises(ModelError, match="takes the mean of its tokens"):
-        load_window_embedder(_spec(folder), tmp_path)
+        resolve_spec(_LATE.model_copy(update={"model": str(folder)}), PathSettings(data=tmp_path))
+    assert not candidate_specs(EmbeddingSettings(model=str(folder), engine="torch"), folder)[0].is_late
+
+
+def test_newer_files_say_how_they_pool_in_one_word(tmp_path):
+    folder = write_shallow_model(tmp_path / "newer")
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "mean"}), "utf-8")
+    assert _spec(folder).is_late
+
+
+def test_a_model_that_does_not_say_how_it_pools_is_refused(tmp_path):
+    folder = write_shallow_model(tmp_path / "silent")
+    (folder / "modules.json").unlink()
+    with pytest.raises(ModelError, match="doesn't say how it pools"):
+        _spec(folder)
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp8"])
