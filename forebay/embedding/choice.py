@@ -21,7 +21,12 @@ from forebay.documents import content_hash
 from forebay.embedding.distillation import static_spec
 from forebay.embedding.late_engine import require_mean_pooling
 from forebay.embedding.parity_texts import PARITY_TEXTS
-from forebay.embedding.sentence_transformer import SentenceTransformerEmbedder, engine_of
+from forebay.embedding.sentence_transformer import (
+    PRECISIONS,
+    SentenceTransformerEmbedder,
+    arithmetic_error,
+    engine_of,
+)
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import EmbeddingError, ModelError, ReleaseError
 from forebay.machine import cpu_flags, has_nvidia_gpu, multiplies_bf16
@@ -189,6 +194,8 @@ def candidate_specs(settings: EmbeddingSettings, folder: Path) -> list[Embedding
     ]
     # What is named is meant, even where it is slow.
     if not found and "auto" not in (settings.engine, settings.precision):
+        if settings.precision not in PRECISIONS[settings.engine]:
+            raise arithmetic_error(settings.engine, settings.precision)
         return [base.model_copy(update={"engine": settings.engine, "precision": settings.precision})]
     if not found:
         raise ModelError(

@@ -24,7 +24,23 @@ from forebay.embedding.torch_engine import TorchEngine
 from forebay.errors import EmbeddingError, ModelError
 from forebay.models import folder_checksum, model_folder
 
-__all__ = ["SentenceTransformerEmbedder", "encodable", "engine_of", "load_embedder", "spec_folder"]
+__all__ = [
+    "PRECISIONS",
+    "SentenceTransformerEmbedder",
+    "arithmetic_error",
+    "encodable",
+    "engine_of",
+    "load_embedder",
+    "spec_folder",
+]
+
+PRECISIONS = {
+    "torch": ("fp32", "fp16", "bf16"),
+    "late": ("fp32", "fp16", "bf16"),
+    "openvino": ("fp32", "bf16", "int8"),
+    "static": ("fp32",),
+}
+"""What each engine computes in."""
 
 _WINDOW_TEXTS = 1024
 
@@ -138,10 +154,13 @@ def engine_of(spec: EmbeddingSpec, folder: Path, models: Path, *, threads: int |
         case "static", "fp32":
             return StaticEngine(folder)
         case _:
-            raise ModelError(
-                f"the engine {spec.engine!r} doesn't compute in {spec.precision!r}; there are: torch with fp32, "
-                "fp16 or bf16, late with the same, openvino with fp32, bf16 or int8, static with fp32."
-            )
+            raise arithmetic_error(spec.engine, spec.precision)
+
+
+def arithmetic_error(engine: str, precision: str) -> ModelError:
+    """Say that an engine doesn't compute in a precision, and what there is."""
+    known = "; ".join(f"{name} with {', '.join(precisions)}" for name, precisions in PRECISIONS.items())
+    return ModelError(f"the engine {engine!r} doesn't compute in {precision!r}; there are: {known}.")
 
 
 @contextmanager

@@ -197,3 +197,9 @@ def test_an_export_is_made_once_and_leaves_nothing_beside_it(tmp_path):
     assert exported_model(_FOLDER, "revision", tmp_path) == graph
     assert graph.stat().st_mtime_ns == made
     assert [path.name for path in tmp_path.iterdir()] == ["openvino-revision"]
+
+
+@pytest.mark.parametrize(("engine", "precision"), [("torch", "int8"), ("openvino", "fp16"), ("late", "int8")])
+def test_what_an_engine_does_not_compute_in_is_refused_before_anything_is_cut(paths, engine, precision):
+    with pytest.raises(ModelError, match=f"{engine!r} doesn't compute in {precision!r}; there are: torch with fp32"):
+        resolve_spec(EmbeddingSettings(engine=engine, precision=precision), paths)
