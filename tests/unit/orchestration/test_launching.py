@@ -205,20 +205,24 @@ def test_an_interrupted_run_ends_its_job(run, tmp_path):
         raise DagsterExecutionInterruptedError
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    threading.Thread(target=alarm_when, args=[tmp_path / "starts.pids"], daemon=True).start()
+    is_over = threading.Event()
+    alarm = threading.Thread(target=alarm_when, args=[tmp_path / "starts.pids", is_over], daemon=True)
+    alarm.start()
     try:
         with pytest.raises(DagsterExecutionInterruptedError):
             run(PROCESSES + "import time; time.sleep(600)", raise_on_error=True)
     finally:
+        # An alarm that nobody handles ends the process, and with it the tests.
+        is_over.set()
+        alarm.join()
         signal.signal(signal.SIGALRM, before)
     (pid,) = pids_of(tmp_path)
     assert not psutil.pid_exists(pid)
 
 
-def alarm_when(path):
+def alarm_when(path, is_over):
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not is_over.wait(0.05):
         if path.exists():
             os.kill(os.getpid(), signal.SIGALRM)
             return
-        time.sleep(0.05)
