@@ -30,7 +30,7 @@ dagster: setup ## Dagster's web page at http://127.0.0.1:3000
 	@$(BIN)/forebay dagster
 
 test: setup ## All tests: unit, contract, integration, e2e (WORKERS=1: one after the other)
-	@$(BIN)/python -m pytest --numprocesses $(or $(WORKERS),2) --dist loadscope --no-loadscope-reorder --durations 25
+	@$(BIN)/python -m pytest --numprocesses $(or $(WORKERS),2) --max-worker-restart 0 --dist loadscope --no-loadscope-reorder --durations 25
 
 test-weaviate: setup ## The Weaviate store against a real server (WEAVIATE_URL=http://127.0.0.1:8080)
 	@$(if $(WEAVIATE_URL),,$(error Say where the server is: make test-weaviate WEAVIATE_URL=http://127.0.0.1:8080))

@@ -1,13 +1,13 @@
 import os
 import signal
+import subprocess
+import sys
 import textwrap
-import threading
 import time
 
 import dagster as dg
 import psutil
 import pytest
-from dagster._core.errors import DagsterExecutionInterruptedError
 
 from orchestration import resources
 from orchestration.abandoned_runs import WORKER_TAG, this_worker
@@ -48,7 +48,7 @@ def run(tmp_path, monkeypatch):
     def table(context: dg.AssetExecutionContext, launcher: dg.ResourceParam[JobLauncher]):
         yield from launch_job(context, launcher, "stub_job", checks=CHECKS, extras={"more": 7})
 
-    def start(body, preamble=PREAMBLE, raise_on_error=False, **tags):
+    def start(body, preamble=PREAMBLE, **tags):
         (tmp_path / "stub_job.py").write_text(preamble + textwrap.indent(textwrap.dedent(body), "    "))
         instance = dg.DagsterInstance.ephemeral()
         result = dg.materialize(
@@ -56,7 +56,7 @@ def run(tmp_path, monkeypatch):
             instance=instance,
             resources={"launcher": resources.resources()["launcher"]},
             tags={**ALL_SHARDS, **tags},
-            raise_on_error=raise_on_error,
+            raise_on_error=False,
         )
         return result, len((tmp_path / "starts").read_text()), instance
 
@@ -200,29 +200,53 @@ def test_the_jobs_of_a_run_share_a_process_that_ends_with_it(tmp_path, monkeypat
     assert not psutil.pid_exists(first)
 
 
-def test_an_interrupted_run_ends_its_job(run, tmp_path):
-    def interrupt(*_):
-        raise DagsterExecutionInterruptedError
+LONG = """
+import time
+try:
+    time.sleep(600)
+finally:
+    # Not where it is killed.
+    open(os.environ["STARTS"] + ".ended", "w").close()
+"""
 
-    before = signal.signal(signal.SIGALRM, interrupt)
-    is_over = threading.Event()
-    alarm = threading.Thread(target=alarm_when, args=[tmp_path / "starts.pids", is_over], daemon=True)
-    alarm.start()
-    try:
-        with pytest.raises(DagsterExecutionInterruptedError):
-            run(PROCESSES + "import time; time.sleep(600)", raise_on_error=True)
-    finally:
-        # An alarm that nobody handles ends the process, and with it the tests.
-        is_over.set()
-        alarm.join()
-        signal.signal(signal.SIGALRM, before)
-    (pid,) = pids_of(tmp_path)
-    assert not psutil.pid_exists(pid)
+INTERRUPTED = """
+import sys
+import dagster as dg
+import psutil
+from orchestration import resources
+from orchestration.launching import JobLauncher
+
+@dg.op
+def alone(context: dg.OpExecutionContext, launcher: dg.ResourceParam[JobLauncher]):
+    launcher.run(context, "stub_job", {"partition_keys": [], "n_shards": 0})
+
+@dg.job(resource_defs={"launcher": resources.resources()["launcher"]})
+def jobs():
+    alone()
+
+try:
+    jobs.execute_in_process()
+except BaseException as interrupt:
+    # Later the end of this process would end the job, too.
+    print(type(interrupt).__name__, *(psutil.pid_exists(int(pid)) for pid in open(sys.argv[1])))
+"""
 
 
-def alarm_when(path, is_over):
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not is_over.wait(0.05):
-        if path.exists():
-            os.kill(os.getpid(), signal.SIGALRM)
-            return
+def test_an_interrupted_run_ends_its_job(tmp_path):
+    started = tmp_path / "starts.pids"
+    (tmp_path / "stub_job.py").write_text(
+        PREAMBLE + textwrap.indent(PROCESSES + "import time; time.sleep(600)", "    ")
+    )
+    environment = os.environ | {
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}",
+        "STARTS": str(tmp_path / "starts"),
+        "FOREBAY_DATA": str(tmp_path / "data"),
+    }
+    # In a process of its own: a signal to this one may end all tests.
+    command = [sys.executable, "-c", INTERRUPTED, str(started)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not (started.exists() and started.read_text().endswith("\n")):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate()[0].splitlines()[-1] == "DagsterExecutionInterruptedError False"
+    assert (tmp_path / "starts.ended").exists()
