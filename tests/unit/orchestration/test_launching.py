@@ -200,9 +200,9 @@ def test_the_jobs_of_a_run_share_a_process_that_ends_with_it(tmp_path, monkeypat
     assert not psutil.pid_exists(first)
 
 
-LONG = """
+LONG = f"""
 import time
-try:
+try:{textwrap.indent(PROCESSES, "    ")}
     time.sleep(600)
 finally:
     # Not where it is killed.
@@ -234,9 +234,7 @@ except BaseException as interrupt:
 
 def test_an_interrupted_run_ends_its_job(tmp_path):
     started = tmp_path / "starts.pids"
-    (tmp_path / "stub_job.py").write_text(
-        PREAMBLE + textwrap.indent(PROCESSES + "import time; time.sleep(600)", "    ")
-    )
+    (tmp_path / "stub_job.py").write_text(PREAMBLE + textwrap.indent(LONG, "    "))
     environment = os.environ | {
         "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}",
         "STARTS": str(tmp_path / "starts"),
