@@ -4,7 +4,11 @@ int8 means: weights in 8 bits with one scale for 64 of them, activations quantiz
 for 64 numbers of a token. So no text and no token changes the rounding of another.
 """
 
+import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +21,8 @@ from forebay.models import made_once
 __all__ = ["OpenVinoEngine", "exported_model"]
 
 _GROUP = 64
+# Batches for each thread from which on it is worth it to compile the model a second time (0.3 s).
+_FEW = 4
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
@@ -30,7 +36,7 @@ class OpenVinoEngine:
         model = core.read_model(graph)
         if precision == "int8":
             _quantize_weights(model)
-        options: dict[str, Any] = {
+        self._options: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(_GROUP if precision == "int8" else 0),
@@ -39,7 +45,10 @@ class OpenVinoEngine:
             # 0: all cores.
             "INFERENCE_NUM_THREADS": threads or 0,
         }
-        self._request = core.compile_model(model, "CPU", options).create_infer_request()
+        self._threads = threads or os.cpu_count() or 1
+        # A worker of one thread has no use for the model once it is compiled.
+        self._source = (core, model) if self._threads > 1 else None
+        self._request = core.compile_model(model, "CPU", self._options).create_infer_request()
 
     @property
     def batch_tokens(self) -> int:
@@ -47,9 +56,37 @@ class OpenVinoEngine:
         return 1024
 
     def __call__(self, batches: Iterable[TokenBatch]) -> Iterator[NDArray[np.float32]]:
-        """Run batches; see `Engine`."""
-        for tokens, is_token in batches:
-            yield self._request.infer({0: tokens, 1: is_token})[0].copy()
+        """Run batches; see `Engine`. Of few, each has all threads; of many, each thread has its own."""
+        rest = iter(batches)
+        few = _FEW * self._threads
+        first = list(islice(rest, few))
+        if self._source is None or len(first) < few:
+            for tokens, is_token in chain(first, rest):
+                yield self._request.infer({0: tokens, 1: is_token})[0].copy()
+            return
+        free = [self._compiled_for_many.create_infer_request() for _ in range(self._threads)]
+        under_way = deque[Any]()
+        for tokens, is_token in chain(first, rest):
+            if not free:
+                yield _finished(under_way[0])
+                free.append(under_way.popleft())
+            request = free.pop()
+            request.start_async({0: tokens, 1: is_token})
+            under_way.append(request)
+        yield from map(_finished, under_way)
+
+    @cached_property
+    def _compiled_for_many(self) -> Any:
+        """The model with a stream for each thread: none waits for another in every layer."""
+        assert self._source is not None
+        core, model = self._source
+        options = self._options | {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": self._threads}
+        return core.compile_model(model, "CPU", options)
+
+
+def _finished(request: Any) -> NDArray[np.float32]:
+    request.wait()
+    return request.get_output_tensor(0).data.copy()
 
 
 def exported_model(folder: Path, revision: str, exports: Path) -> Path:

@@ -7,7 +7,7 @@ from forebay.embedding import Embedder
 from forebay.embedding.choice import MIN_COSINE, MIN_MEAN_COSINE, candidate_specs
 from forebay.embedding.distillation import distilled_model, static_spec
 from forebay.embedding.parity_texts import PARITY_TEXTS
-from forebay.embedding.sentence_transformer import load_embedder
+from forebay.embedding.sentence_transformer import SentenceTransformerEmbedder, engine_of, load_embedder
 from forebay.embedding.tokens import TokenCounter
 from forebay.errors import EmbeddingError
 from forebay.models import model_folder
@@ -153,3 +153,16 @@ def test_a_broken_model_is_an_error_that_names_the_text_and_no_other(torn_model,
     expected = load_embedder(_SPECS[way], PathSettings().models).embed_documents(["wing", "flow"])
     cosines = (embedder.embed_documents(["wing", "flow"]) * expected).sum(axis=1)
     assert cosines == pytest.approx(np.ones(2), abs=_TOLERANCES[spec.precision])
+
+
+@pytest.mark.parametrize("way", [way for way in _SPECS if way.startswith("openvino")])
+def test_many_batches_have_the_vectors_of_few_in_their_order(way):
+    embedder = SentenceTransformerEmbedder(
+        _SPECS[way], _FOLDER, engine_of(_SPECS[way], _FOLDER, PathSettings().models, threads=2), batch_tokens=64
+    )
+    texts = [f"wing {number} " * (1 + number % 9) for number in range(80)]
+    together = embedder.embed_documents(texts)
+    alone = np.concatenate([embedder.embed_documents([text]) for text in texts])
+    assert (together * alone).sum(axis=1) == pytest.approx(
+        np.ones(len(texts)), abs=_TOLERANCES[embedder.spec.precision]
+    )
