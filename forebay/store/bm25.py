@@ -16,8 +16,8 @@ from forebay.settings import IndexSettings
 
 __all__ = ["DocumentFrequencies", "bm25_model"]
 
-# Two or three milliseconds of one core; what is lost by it: docs/retrieval.md.
-_MAX_POSTINGS = 300_000
+# Two milliseconds of one core; what is lost by it: docs/retrieval.md.
+_MAX_POSTINGS = 200_000
 _LEAST_TERMS = 3
 
 

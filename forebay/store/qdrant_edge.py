@@ -289,10 +289,11 @@ class QdrantEdgeRelease:
         """Give the cosine of each chunk to the question, which the first round's dense leg knows of most of them."""
         found = dict(first.legs.get(DENSE, ()))
         others = [key for key in keys if key not in found]
+        unit = question / np.linalg.norm(question)
         records = records_of(self._shard, others, with_payload=False, with_vector=[DENSE])
         for key, record in records.items():
             vector = cast("Mapping[str, Any]", record.vector)[DENSE]
-            found[key] = float(np.dot(question, vector) / np.linalg.norm(question))
+            found[key] = float(np.dot(unit, vector))
         return found
 
     def _left_out(self, question: str, plan: _Plan) -> list[str]:

@@ -52,5 +52,7 @@ def _ordered(answers: Sequence[ScoredPoint]) -> Scored:
     found = [(cast("UUID", point.id), point.score) for point in answers]
     group = 0
     groups = [group := group + (before - after > _EQUAL) for (_, before), (_, after) in pairwise(found)]
+    if group == len(groups):
+        return found
     ordered = sorted(zip([0, *groups], found, strict=False), key=lambda item: (item[0], item[1][0]))
     return [item for _, item in ordered]

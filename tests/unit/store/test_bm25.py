@@ -40,11 +40,11 @@ def _asked(counts, wanted):
 
 
 def test_of_terms_that_are_quickly_read_none_is_left_out():
-    assert _asked([100_000, 50_000, 50_000, 100_000, 900_000], [3, 2, 1, 0]) == [3, 2, 1, 0]
+    assert _asked([60_000, 40_000, 40_000, 60_000, 900_000], [3, 2, 1, 0]) == [3, 2, 1, 0]
 
 
 def test_the_commonest_terms_are_left_out_beyond_what_is_quickly_read():
-    assert _asked([200_000, 10, 99_000, 500_000, 900], [3, 0, 4, 2, 1]) == [0, 4, 2, 1]
+    assert _asked([120_000, 10, 79_000, 500_000, 900], [3, 0, 4, 2, 1]) == [0, 4, 2, 1]
 
 
 def test_the_three_rarest_terms_are_always_asked():
