@@ -15,8 +15,7 @@ FEEDBACK_HITS = 5
 `samples/cranfield`, and `make bench-quality` reports the rest."""
 _VECTOR_WEIGHT = 1.0
 _TERMS_WEIGHT = 0.6
-# More find no better (docs/retrieval.md) and take time.
-_TERMS = 12
+_TERMS = 20
 
 
 def moved_vector(question: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.float32]:

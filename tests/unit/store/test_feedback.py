@@ -26,10 +26,10 @@ def test_terms_of_the_passages_are_added_by_their_mean_weight():
     assert dict(zip(terms.indices, terms.values, strict=True)) == pytest.approx({1: 1 + 0.6 * 0.8, 7: 0.6 * 0.6})
 
 
-def test_only_the_twelve_heaviest_terms_are_added():
+def test_only_the_twenty_heaviest_terms_are_added():
     passage = SparseVector(list(range(100, 130)), [float(weight) for weight in range(1, 31)])
     terms = expanded_terms(SparseVector([1], [1.0]), passage)
-    assert sorted(terms.indices) == [1, *range(118, 130)]
+    assert sorted(terms.indices) == [1, *range(110, 130)]
 
 
 def test_a_passage_without_known_terms_changes_no_term():
