@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 
 from forebay.settings import PathSettings, SparkSettings
 from spark_jobs.class_archive import archive_file
+from spark_jobs.warm_up import warm_up
 
 __all__ = ["spark_session", "stop_session"]
 
@@ -94,8 +95,11 @@ def _started(name: str, settings: SparkSettings, paths: PathSettings, jvm_option
     checks = threading.Thread(target=importlib.import_module, args=["great_expectations"])
     checks.start()
     spark = builder.getOrCreate()
+    queries = threading.Thread(target=warm_up, args=[spark])
+    queries.start()
     # Forks the first workers, so that what follows is work and no start-up.
     spark.range(1).mapInArrow(_unchanged, "id long").count()
+    queries.join()
     checks.join()
     return spark
 
