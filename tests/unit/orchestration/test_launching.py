@@ -17,6 +17,7 @@ from orchestration.resources import INTERACTIVE_TAG, SHARDS, launch_job
 
 CHECKS = ("rows_are_there", "rows_are_unique")
 KEYS = SHARDS.get_partition_keys()
+_PATIENCE_S = 120
 
 PREAMBLE = """
 import os, sys
@@ -243,8 +244,20 @@ def test_an_interrupted_run_ends_its_job(tmp_path):
     # In a process of its own: a signal to this one may end all tests.
     command = [sys.executable, "-c", INTERRUPTED, str(started)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not (started.exists() and started.read_text().endswith("\n")):
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        assert process.communicate()[0].splitlines()[-1] == "DagsterExecutionInterruptedError False"
+        try:
+            wait_for_line(started, process)
+            process.send_signal(signal.SIGINT)
+            told, _ = process.communicate(timeout=_PATIENCE_S)
+        finally:
+            # Whatever went wrong, no test may wait for it for ever.
+            process.kill()
+    assert told.splitlines()[-1] == "DagsterExecutionInterruptedError False"
     assert (tmp_path / "starts.ended").exists()
+
+
+def wait_for_line(path, process):
+    deadline = time.monotonic() + _PATIENCE_S
+    while not (path.exists() and path.read_text().endswith("\n")):
+        assert process.poll() is None, "it ended before its job began"
+        assert time.monotonic() < deadline, "its job doesn't begin"
+        time.sleep(0.05)
