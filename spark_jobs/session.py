@@ -95,12 +95,14 @@ def _started(name: str, settings: SparkSettings, paths: PathSettings, jvm_option
     checks = threading.Thread(target=importlib.import_module, args=["great_expectations"])
     checks.start()
     spark = builder.getOrCreate()
-    queries = threading.Thread(target=warm_up, args=[spark])
-    queries.start()
+    # Executors that are processes would be started for these queries, and kept for what they hold of them.
+    queries = [threading.Thread(target=warm_up, args=[spark])] if settings.master.startswith("local[") else []
+    for thread in queries:
+        thread.start()
     # Forks the first workers, so that what follows is work and no start-up.
     spark.range(1).mapInArrow(_unchanged, "id long").count()
-    queries.join()
-    checks.join()
+    for thread in [*queries, checks]:
+        thread.join()
     return spark
 
 

@@ -52,6 +52,7 @@ def _no_work_left():
 
 
 def test_only_tasks_that_embed_get_a_gpu(tmp_path, discovery):
+    # Three places: if the session's start took them all, none would be left for the one with the GPU.
     conf = {
         "spark.worker.resource.gpu.amount": "1",
         "spark.worker.resource.gpu.discoveryScript": str(discovery),
@@ -64,7 +65,7 @@ def test_only_tasks_that_embed_get_a_gpu(tmp_path, discovery):
     environment = {
         **os.environ,
         "FOREBAY_DATA": str(tmp_path / "data"),
-        "FOREBAY_SPARK_MASTER": "local-cluster[1,4,4096]",
+        "FOREBAY_SPARK_MASTER": "local-cluster[1,3,4096]",
         "FOREBAY_SPARK_CONF": json.dumps(conf),
         "FOREBAY_SPARK_GPUS_PER_EMBEDDING_TASK": "0.5",
         "FOREBAY_SPARK_GPU_DISCOVERY_SCRIPT": str(discovery),
