@@ -99,8 +99,9 @@ def _started(name: str, settings: SparkSettings, paths: PathSettings, jvm_option
     queries = [threading.Thread(target=warm_up, args=[spark])] if settings.master.startswith("local[") else []
     for thread in queries:
         thread.start()
-    # Forks the first workers, so that what follows is work and no start-up.
-    spark.range(1).mapInArrow(_unchanged, "id long").count()
+    # Waits for what workers are forked from, so that what follows is work and no start-up; in one task, beside which
+    # the others have a core.
+    spark.range(0, 1, numPartitions=1).mapInArrow(_unchanged, "id long").count()
     for thread in [*queries, checks]:
         thread.join()
     return spark
