@@ -19,9 +19,10 @@ from quality.validate import CheckOutcome
 from spark_jobs.chunk_documents.chunker import chunker_fingerprint
 from spark_jobs.chunk_documents.transforms import chunks_of, document_changes, searchable_documents
 from spark_jobs.lance_frames import append_lance, read_lance, read_lance_keys
-from spark_jobs.metrics import count_where, duplicate_keys
+from spark_jobs.metrics import count_where, counted_changes, duplicate_keys
 from spark_jobs.pipes import JobOrders, Reporter, run_job
 from spark_jobs.session import spark_session
+from spark_jobs.side_by_side import side_by_side
 
 __all__ = ["chunk"]
 
@@ -102,27 +103,29 @@ class _ChunkJob:
     def write(self, max_tokens: int) -> tuple[dict[str, int], dict[str, int]]:
         """Replace the chunks of changed documents; gives counts of documents by change, and `CHUNK_METRICS`."""
         diff = self._changes().persist()
-        counts = {row["change"]: int(row["count"]) for row in diff.groupBy("change").count().collect()}
-        gone = diff.where("change IN ('changed', 'deleted')").select("doc_id").collect()
-        self._chunks.delete_keys("doc_id", [row["doc_id"] for row in gone])
+        counts, gone = counted_changes(diff)
+        self._chunks.delete_keys("doc_id", gone)
         metrics: dict[str, int] = {name: 0 for name in CHUNK_METRICS}
-        if counts.get("new", 0) + counts.get("changed", 0):
+        if counts["new"] + counts["changed"]:
             observation = Observation("chunks")
             rows = self._cut(diff.where("change IN ('new', 'changed')").select("doc_id"))
             append_lance(_observed(rows, observation, max_tokens), self._chunks.uri, self._orders.run_id)
             metrics = {name: int(observation.get[name]) for name in CHUNK_METRICS}
-        return {name: counts.get(name, 0) for name in ("new", "changed", "unchanged", "deleted")}, metrics
+        return {name: counts[name] for name in ("new", "changed", "unchanged", "deleted")}, metrics
 
     def check(self, metrics: dict[str, int], paths: PathSettings, max_tokens: int) -> list[CheckOutcome]:
         """Check what was written."""
         where = self._orders.where
         keys = read_lance(self._spark, self._chunks.uri, columns=["chunk_id", "doc_id"], where=where).persist()
         known = self._read(["doc_id"]).join(F.broadcast(self._duplicates), "doc_id", "left_anti")
+        duplicate_ids, documents_without_chunks = side_by_side(
+            lambda: duplicate_keys(keys, "chunk_id"), known.join(keys, "doc_id", "left_anti").count
+        )
         return check_chunks(
             self._chunks,
             metrics,
-            duplicate_ids=duplicate_keys(keys, "chunk_id"),
-            documents_without_chunks=known.join(keys, "doc_id", "left_anti").count(),
+            duplicate_ids=duplicate_ids,
+            documents_without_chunks=documents_without_chunks,
             run_id=self._orders.run_id,
             max_tokens=max_tokens,
             docs=paths.quality,

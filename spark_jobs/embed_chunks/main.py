@@ -89,7 +89,7 @@ class _EmbedJob:
         """Embed the texts that have no vector; gives their number."""
         pending = self._before.where("is_wanted AND vectors = 0").select("text_hash")
         texts = self._texts(pending).persist()
-        total, before = (pending if self._spec.is_late else texts).count(), self._embeddings.count()
+        total, before = pending.count(), self._embeddings.count()
         groups = min(math.ceil(total / settings.commit_rows), MAX_GROUPS)
         for group in range(groups):
             part = texts.where(F.pmod(F.xxhash64(reading_key()), F.lit(groups)) == group)

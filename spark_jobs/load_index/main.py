@@ -31,6 +31,7 @@ from spark_jobs.load_index.transforms import (
     INDEXED_COLUMNS,
     KEY_COLUMNS,
     LAYOUT,
+    ShardDelta,
     built_shards,
     delta_of,
     refs_of,
@@ -40,6 +41,7 @@ from spark_jobs.load_index.transforms import (
 )
 from spark_jobs.pipes import JobOrders, Reporter, run_job
 from spark_jobs.session import spark_session
+from spark_jobs.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from forebay.store.weaviate_shards import WeaviateShards
@@ -127,7 +129,7 @@ class _IndexJob:
         be out of date.
         """
         hashes = self._hashes(self._versions["chunks"]).persist()
-        contents = shard_contents(hashes, identity)
+        contents, delta = side_by_side(lambda: shard_contents(hashes, identity), lambda: self._delta(hashes, previous))
         found = {number: self._store.find_shard(number, content) for number, content in contents.items()}
         refs = {number: ref for number, ref in found.items() if ref is not None}
         lacking = (contents.keys() - refs.keys()) & set(self._orders.shards)
@@ -135,7 +137,7 @@ class _IndexJob:
         if not missing:
             report.progress("every shard is there already")
             return refs, 0
-        bases, added = self._bases(hashes, missing, previous)
+        bases, added = self._bases(missing, previous, delta)
         report.progress(f"building {len(missing)} of {len(contents)} shards, {len(bases)} from what they were before")
         vectors = read_lance(self._spark, self._embeddings.uri, version=self._versions["embeddings"])
         rows = self._rows([number for number in missing if number not in bases], added)
@@ -176,16 +178,21 @@ class _IndexJob:
     def _hashes(self, version: int) -> DataFrame:
         return row_hashes(read_lance(self._spark, self._chunks.uri, version=version, columns=KEY_COLUMNS))
 
+    def _delta(self, hashes: DataFrame, previous: Candidate | None) -> ShardDelta | None:
+        """Compare the run's shards with the candidate before; None where its chunks can't be read any more."""
+        if previous is None or not self._chunks.holds_version(previous.table_versions["chunks"]):
+            return None
+        is_among = F.col("shard").isin(sorted(previous.shards.keys() & set(self._orders.shards)))
+        before = self._hashes(previous.table_versions["chunks"])
+        return delta_of(hashes.where(is_among), before.where(is_among))
+
     def _bases(
-        self, hashes: DataFrame, missing: dict[int, str], previous: Candidate | None
+        self, missing: dict[int, str], previous: Candidate | None, delta: ShardDelta | None
     ) -> tuple[dict[int, ShardBase], list[str]]:
         """Find the shards that differ little from their earlier selves, and the chunks that those lack."""
-        if previous is None or not self._chunks.holds_version(previous.table_versions["chunks"]):
+        if previous is None or delta is None:
             return {}, []
         refs = {number: ref for number, ref in previous.shards.items() if number in missing and self._is_intact(ref)}
-        is_among = F.col("shard").isin(list(refs))
-        before = self._hashes(previous.table_versions["chunks"])
-        delta = delta_of(hashes.where(is_among), before.where(is_among))
         bases = {
             number: ShardBase(ref, delta.removed.get(number, []))
             for number, ref in refs.items()

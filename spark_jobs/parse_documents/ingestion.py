@@ -14,6 +14,7 @@ from forebay.settings import CorpusSettings
 from forebay.sources.contract import Changes, Rejected, Source
 from forebay.tables import sql_text
 from spark_jobs.lance_frames import append_lance, read_lance
+from spark_jobs.metrics import counted_changes
 from spark_jobs.parse_documents.reading import RETRIED, ReadingPlan, record_units
 from spark_jobs.parse_documents.tables import DocumentTables
 from spark_jobs.parse_documents.transforms import (
@@ -25,6 +26,7 @@ from spark_jobs.parse_documents.transforms import (
     without_duplicate_ids,
 )
 from spark_jobs.pipes import JobOrders
+from spark_jobs.side_by_side import side_by_side
 
 __all__ = ["Ingestion", "SourceCounts"]
 
@@ -83,16 +85,15 @@ class Ingestion:
         resolve = without_duplicate_ids if listing.is_snapshot else latest_of_each
         # On disk: texts would fill the memory of a driver that has many.
         resolved = resolve(parsed, taken).persist(StorageLevel.DISK_ONLY)
-        counts = self._write_documents(resolved, replaced, source.name, is_snapshot=listing.is_snapshot)
-        self._write_rejects(resolved, plan, source.name, listing)
+        counts = self._write_rows(resolved, replaced, source.name, plan, listing)
         resolved.unpersist()
         around.unpersist()
-        left = idle.unchanged - counts.get("changed", 0) - counts.get("deleted", 0)
+        left = idle.unchanged - counts["changed"] - counts["deleted"]
         where = f"source = {sql_text(source.name)}"
         # Those of a stream are in its dead-letter topic: only the run's own ones count.
         mine = "true" if listing.is_snapshot else f"run_id = {sql_text(self._orders.run_id)}"
         rejected = self._tables.quarantine.count(f"{where} AND {mine}")
-        return SourceCounts(counts.get("new", 0), counts.get("changed", 0), left, counts.get("deleted", 0), rejected)
+        return SourceCounts(counts["new"], counts["changed"], left, counts["deleted"], rejected)
 
     def has_lost(self, source: Source) -> bool:
         """Say whether the source went away since it was listed; only asked of it if the run couldn't read something.
@@ -133,27 +134,33 @@ class Ingestion:
     def _read(self, columns: list[str]) -> DataFrame:
         return read_lance(self._spark, self._tables.documents.uri, columns=columns, where=self._orders.where)
 
-    def _write_documents(
-        self, parsed: DataFrame, replaced: DataFrame, source: str, *, is_snapshot: bool
+    def _write_rows(
+        self, parsed: DataFrame, replaced: DataFrame, source: str, plan: ReadingPlan, listing: Changes
     ) -> dict[str, int]:
+        """Write documents and rejects; gives the number of documents by change."""
         accepted = documents_of(parsed, source, self._orders.run_id, self._orders.n_shards)
         if self._orders.where:
             accepted = accepted.where(self._orders.where)
         words = parsed.where("reason IS NULL").select("doc_id", "content_hash")
-        if is_snapshot:
+        if listing.is_snapshot:
             words = accepted.select("doc_id", "content_hash")
         else:
             replaced = replaced.join(words.select("doc_id"), "doc_id", "left_semi")
         diff = changes(words, replaced).persist()
-        counts = {row["change"]: int(row["count"]) for row in diff.groupBy("change").count().collect()}
-        gone = [row["doc_id"] for row in diff.where("change IN ('changed', 'deleted')").select("doc_id").collect()]
-        self._tables.documents.delete_keys("doc_id", gone)
-        if counts.get("new", 0) + counts.get("changed", 0):
-            wanted = diff.where("change IN ('new', 'changed')").select("doc_id")
-            rows = accepted.join(wanted, "doc_id", "left_semi")
-            append_lance(rows, self._tables.documents.uri, self._orders.run_id)
+        counts, gone = counted_changes(diff)
+        wanted = diff.where("change IN ('new', 'changed')").select("doc_id")
+        added = accepted.join(wanted, "doc_id", "left_semi") if counts["new"] + counts["changed"] else None
+        side_by_side(
+            lambda: self._write_documents(gone, added),
+            lambda: self._write_rejects(parsed, plan, source, listing),
+        )
         diff.unpersist()
         return counts
+
+    def _write_documents(self, gone: list[str], added: DataFrame | None) -> None:
+        self._tables.documents.delete_keys("doc_id", gone)
+        if added is not None:
+            append_lance(added, self._tables.documents.uri, self._orders.run_id)
 
     def _write_rejects(self, parsed: DataFrame, plan: ReadingPlan, source: str, listing: Changes) -> None:
         """Replace the rejects of the units that were read or are gone, or of the messages that were read again."""

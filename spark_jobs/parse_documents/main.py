@@ -7,6 +7,7 @@ from forebay.settings import CorpusSettings, DuplicateSettings, PathSettings, Sp
 from forebay.sources.contract import Changes, Source
 from forebay.sources.registry import open_source
 from quality.suites.documents import DOCUMENT_CHECKS, check_documents
+from quality.validate import CheckOutcome
 from spark_jobs.lance_frames import read_lance
 from spark_jobs.metrics import duplicate_keys
 from spark_jobs.parse_documents.duplicates import candidate_pairs, duplicates_of, similar_pairs
@@ -15,6 +16,7 @@ from spark_jobs.parse_documents.reading import ReadingPlan, parser_fingerprint, 
 from spark_jobs.parse_documents.tables import DocumentTables
 from spark_jobs.pipes import JobOrders, Reporter, run_job
 from spark_jobs.session import spark_session
+from spark_jobs.side_by_side import side_by_side
 
 __all__ = ["ingest"]
 
@@ -37,21 +39,14 @@ def ingest(orders: JobOrders, report: Reporter) -> None:
         counts = {source.name: ingestion.write(source, plan, changes) for source, changes, plan in work}
         for name, count in counts.items():
             report.progress(f"{name}: {count}")
-        n_duplicates = _deduplicate(spark, tables, duplicates, orders)
-        told = ", ".join(f"{count} {name}" for name, count in _summed(counts).items())
-        report.progress(f"{told}, {n_duplicates} duplicates")
         # A stream must go on whatever it brings; its rejects are dead letters.
         judged = [counts[source.name] for source, changes, _ in work if changes.is_snapshot]
-        outcomes = check_documents(
-            tables.documents,
-            accepted=sum(count.accepted for count in judged),
-            rejected=sum(count.rejected for count in judged),
-            empty_sources=sum(not count.accepted for count in judged),
-            duplicate_ids=duplicate_keys(read_lance(spark, tables.documents.uri, columns=["doc_id"]), "doc_id"),
-            run_id=orders.run_id,
-            max_rejected_share=corpus.max_rejected_share,
-            docs=paths.quality,
+        n_duplicates, outcomes = side_by_side(
+            lambda: _deduplicate(spark, tables, duplicates, orders),
+            lambda: _check(spark, tables, judged, orders, corpus, paths),
         )
+        told = ", ".join(f"{count} {name}" for name, count in _summed(counts).items())
+        report.progress(f"{told}, {n_duplicates} duplicates")
         report.checks(outcomes)
         # The rejects explain a failure, so they are shown whatever the checks say.
         tables.quarantine.publish()
@@ -88,6 +83,26 @@ def _deduplicate(spark: SparkSession, tables: DocumentTables, settings: Duplicat
     found = duplicates_of(alike, orders.run_id)
     tables.replace_duplicates(found)
     return found.num_rows
+
+
+def _check(
+    spark: SparkSession,
+    tables: DocumentTables,
+    judged: list[SourceCounts],
+    orders: JobOrders,
+    corpus: CorpusSettings,
+    paths: PathSettings,
+) -> list[CheckOutcome]:
+    return check_documents(
+        tables.documents,
+        accepted=sum(count.accepted for count in judged),
+        rejected=sum(count.rejected for count in judged),
+        empty_sources=sum(not count.accepted for count in judged),
+        duplicate_ids=duplicate_keys(read_lance(spark, tables.documents.uri, columns=["doc_id"]), "doc_id"),
+        run_id=orders.run_id,
+        max_rejected_share=corpus.max_rejected_share,
+        docs=paths.quality,
+    )
 
 
 def _summed(counts: dict[str, SourceCounts]) -> dict[str, int]:
