@@ -40,7 +40,7 @@ from forebay.store.qdrant_filters import needs_terms, to_qdrant_filter
 from forebay.store.qdrant_hits import chunks_by_language, hit_of, records_of
 from forebay.store.qdrant_legs import Legs, Ranking, Scored, rank
 from forebay.store.qdrant_neighbours import with_neighbours
-from forebay.store.qdrant_opening import open_together, read_ahead
+from forebay.store.qdrant_opening import open_together
 from forebay.store.query_rules import MIN_CANDIDATES, NO_RULES, QueryRules, candidates, holding_phrases, read_rules
 from forebay.store.reduction import Reduction
 from forebay.store.shard_files import find_intact, seal, staging_folder, verify
@@ -98,7 +98,6 @@ class QdrantEdgeStore:
         with staging_folder(target) as staging:
             chunks = fill_shard(staging, self._root, self._spec, self._settings, batches, base, self._reduction)
             # The first load writes down settings that were left open; sealed before it, no checksum would hold.
-            read_ahead(staging)
             settled = EdgeShard.load(str(staging))
             held = settled.count(CountRequest(exact=True))
             # As one among very many is searched, with the least effort.

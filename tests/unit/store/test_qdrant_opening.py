@@ -1,6 +1,3 @@
-import ctypes
-import mmap
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -9,7 +6,7 @@ import pytest
 from qdrant_edge import CountRequest, Query, QueryRequest
 
 from forebay.store.qdrant_build import DENSE
-from forebay.store.qdrant_opening import open_together, read_ahead
+from forebay.store.qdrant_opening import open_together
 from forebay.store.shard_files import verify
 from forebay.testing import HashEmbedder
 from tests.releases import build_release, chunk_rows
@@ -62,32 +59,3 @@ def test_a_shard_alone_is_opened_in_the_same_way(release):
     shard = open_together(folders[:1], 1)
     assert 0 < shard.count(CountRequest(exact=True)) < len(_DOCUMENTS)
     shard.close()
-
-
-def _cached(path):
-    """Give the share of a file's pages that the system holds; see mincore(2)."""
-    with (
-        path.open("rb") as stream,
-        mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ | mmap.PROT_WRITE, flags=2) as held,
-    ):
-        pages = (ctypes.c_ubyte * -(-len(held) // mmap.PAGESIZE))()
-        start = ctypes.addressof(ctypes.c_char.from_buffer(held))
-        assert ctypes.CDLL(None).mincore(ctypes.c_void_p(start), ctypes.c_size_t(len(held)), pages) == 0
-    return sum(page & 1 for page in pages) / len(pages)
-
-
-def test_what_qdrant_takes_into_memory_is_there_before_it_asks(tmp_path):
-    # From a thousand chunks on a shard has a graph, and its vectors in 8 bits.
-    documents = [(f"d{number}", "title", f"text {number}", {}) for number in range(1100)]
-    manifest = build_release(tmp_path, documents, HashEmbedder(384), shards=1)
-    folder = tmp_path / manifest.shards[0].path
-    taken = [path for name in ("quantized.data", "inverted_index.dat") for path in folder.rglob(name)]
-    assert len(taken) >= 2
-    for path in taken:
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
-            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    if any(_cached(path) for path in taken):
-        pytest.skip("this file system keeps every page")
-    read_ahead(folder)
-    assert [_cached(path) for path in taken] == [1.0] * len(taken)
