@@ -22,8 +22,10 @@ def counted_changes(changes: DataFrame) -> tuple[Counter[str], list[str]]:
     """Count documents by change, and give the ids of those whose rows have to go.
 
     Args:
-        changes: Columns `doc_id`, `change`: `new`, `changed`, `unchanged` or `deleted`; each document once.
+        changes: Columns `doc_id`, `change`: `new`, `changed`, `unchanged` or `deleted`; each document once; best
+            persisted, because it is read twice.
     """
-    gone = F.collect_list(F.when(F.col("change").isin("changed", "deleted"), F.col("doc_id")))
-    rows = changes.groupBy("change").agg(F.count("*").alias("count"), gone.alias("gone")).collect()
-    return Counter({row["change"]: row["count"] for row in rows}), [doc_id for row in rows for doc_id in row["gone"]]
+    counts = Counter({row["change"]: int(row["count"]) for row in changes.groupBy("change").count().collect()})
+    # A query of its own: gathered beside the counts, the ids of a whole corpus would have to fit into one row.
+    gone = changes.where("change IN ('changed', 'deleted')").select("doc_id").collect()
+    return counts, [row["doc_id"] for row in gone]
