@@ -38,7 +38,7 @@ from forebay.store.qdrant_effort import search_params
 from forebay.store.qdrant_feedback import feedback_legs
 from forebay.store.qdrant_filters import needs_terms, to_qdrant_filter
 from forebay.store.qdrant_hits import chunks_by_language, hit_of, records_of
-from forebay.store.qdrant_legs import Legs, Ranking, Scored, rank
+from forebay.store.qdrant_legs import Legs, Ranking, Scored, rank, scored
 from forebay.store.qdrant_neighbours import with_neighbours
 from forebay.store.qdrant_opening import open_together
 from forebay.store.query_rules import MIN_CANDIDATES, NO_RULES, QueryRules, candidates, holding_phrases, read_rules
@@ -149,11 +149,11 @@ class QdrantEdgeRelease:
 
     def search(self, requests: Sequence[SearchRequest]) -> list[list[Hit]]:
         """Answer several requests; see `OpenRelease.search`."""
-        plans = [self._plan(request) for request in requests]
-        found = [self._ranked(plan, legs) for plan, legs in zip(plans, self._ask(plans), strict=True)]
+        asked = self._ask([self._plan(request) for request in requests])
+        found = [(plan, self._ranked(plan, legs)) for plan, legs in asked]
         return [
             self._hits(request, plan, first, (self._fed_back(plan, first) if request.feedback else None) or first)
-            for request, plan, first in zip(requests, plans, found, strict=True)
+            for request, (plan, first) in zip(requests, found, strict=True)
         ]
 
     def explain(self, request: SearchRequest) -> Explanation:
@@ -166,7 +166,7 @@ class QdrantEdgeRelease:
         watch = Stopwatch()
         plan = self._plan(request)
         watch.stop("plan")
-        (legs,) = self._ask([plan])
+        ((plan, legs),) = self._ask([plan])
         rounds = [self._ranked(plan, legs)]
         watch.stop("legs")
         if request.feedback and (ranking := self._fed_back(plan, rounds[0])):
@@ -220,8 +220,8 @@ class QdrantEdgeRelease:
         limit = candidates(request.top_k, rules)
         telling = terms
         is_scored_anew = request.feedback and rules.allows_feedback and vector is not None
-        # The rarest may find too few chunks that a filter allows, or that hold a phrase.
-        if terms is not None and is_scored_anew and where is None and not rules.phrases:
+        # The chunks that hold a phrase may be few of those that the rarest find.
+        if terms is not None and is_scored_anew and not rules.phrases:
             telling = self._frequencies.telling(terms)
         return _Plan(vector, terms, telling, where, limit, self._effort(limit, where), rules)
 
@@ -241,20 +241,32 @@ class QdrantEdgeRelease:
         legs = feedback_legs(self._shard, self._frequencies, plan.vector, plan.terms, keys)
         return rank(legs, plan.rules.bm25_weight)
 
-    def _ask(self, plans: Sequence[_Plan]) -> list[Legs]:
-        """Ask every leg of every plan at once."""
+    def _ask(self, plans: Sequence[_Plan]) -> list[tuple[_Plan, Legs]]:
+        """Ask every leg of every plan at once; gives each plan as it was asked in the end."""
         legs = [self._legs(plan) for plan in plans]
         queries = [query for leg in legs for query in leg.values()]
         answers = iter(self._shard.query_batch(QueryBatchRequest(queries)) if queries else ())
-        return [{name: next(answers) for name in leg} for leg in legs]
+        found = [{name: scored(next(answers)) for name in leg} for leg in legs]
+        return [self._with_all_terms(plan, leg) for plan, leg in zip(plans, found, strict=True)]
+
+    def _with_all_terms(self, plan: _Plan, legs: Legs) -> tuple[_Plan, Legs]:
+        """Ask for every term where a filter leaves too few of the chunks with the telling ones."""
+        is_enough = plan.where is None or len(legs.get(SPARSE, ())) >= plan.limit
+        if is_enough or plan.terms is None or plan.telling is None or not _has_more(plan.terms, plan.telling):
+            return plan, legs
+        (found,) = self._shard.query_batch(QueryBatchRequest([self._by_terms(plan, plan.terms)]))
+        return replace(plan, telling=plan.terms), {**legs, SPARSE: scored(found)}
 
     def _legs(self, plan: _Plan) -> dict[str, QueryRequest]:
         legs: dict[str, QueryRequest] = {}
         if plan.vector is not None:
             legs[DENSE] = self._query(Query.Nearest(plan.vector.tolist(), using=DENSE), plan)
         if plan.telling is not None:
-            legs[SPARSE] = self._query(Query.Nearest(plan.telling, using=SPARSE), plan)
+            legs[SPARSE] = self._by_terms(plan, plan.telling)
         return legs
+
+    def _by_terms(self, plan: _Plan, terms: SparseVector) -> QueryRequest:
+        return self._query(Query.Nearest(terms, using=SPARSE), plan)
 
     def _query(self, query: Query, plan: _Plan) -> QueryRequest:
         return QueryRequest(limit=plan.limit, query=query, filter=plan.where, params=plan.params)
@@ -309,6 +321,10 @@ class QdrantEdgeRelease:
             return [Candidate(hit.chunk_id, hit.doc_id, hit.title, hit.score) for hit in hits]
 
         return Round({name: candidates(leg) for name, leg in ranking.legs.items()}, candidates(ranking.fused))
+
+
+def _has_more(terms: SparseVector, others: SparseVector) -> bool:
+    return len(terms.indices) > len(others.indices)
 
 
 def _common_reduction(folders: Sequence[Path], manifest: ReleaseManifest) -> Reduction | None:

@@ -12,7 +12,6 @@ from qdrant_edge import (
     HasIdCondition,
     QuantizationSearchParams,
     Query,
-    QueryBatchRequest,
     QueryRequest,
     SearchParams,
     SparseVector,
@@ -22,7 +21,7 @@ from forebay.store.bm25 import DocumentFrequencies
 from forebay.store.feedback import FEEDBACK_HITS, expanded_terms, moved_vector
 from forebay.store.qdrant_build import DENSE, SPARSE, terms_of
 from forebay.store.qdrant_hits import records_of
-from forebay.store.qdrant_legs import Legs
+from forebay.store.qdrant_legs import Legs, Scored, scored
 
 __all__ = ["feedback_legs"]
 
@@ -38,8 +37,8 @@ def feedback_legs(
 ) -> Legs:
     """Score candidates by the moved question.
 
-    The index does it, for a vector costs more as a Python list than its comparison there: only those that the question
-    is moved towards are read.
+    Their terms are read and compared here, which is quicker than the index's way from every term to each of them. Its
+    vectors it compares itself: as a Python list one costs more than its comparison there.
 
     Args:
         shard: Holds the release.
@@ -49,14 +48,30 @@ def feedback_legs(
         keys: Ids of the candidates, best first, at least one.
     """
     head = keys[:FEEDBACK_HITS]
-    records = records_of(shard, head, with_payload=False, with_vector=True)
-    held = [cast("Mapping[str, Any]", records[key].vector) for key in head]
-    moved = moved_vector(vector, np.asarray([vectors[DENSE] for vectors in held], np.float32))
-    expanded = expanded_terms(terms, frequencies.weigh(_joined([terms_of(vectors) for vectors in held])))
-    queries = {DENSE: Query.Nearest(moved.tolist(), using=DENSE), SPARSE: Query.Nearest(expanded, using=SPARSE)}
+    held = _vectors_of(shard, keys, SPARSE)
+    words = {key: terms_of(held[key]) for key in keys}
+    expanded = expanded_terms(terms, frequencies.weigh(_joined([words[key] for key in head])))
+    near = _vectors_of(shard, head, DENSE)
+    moved = moved_vector(vector, np.asarray([near[key][DENSE] for key in head], np.float32))
+    query = Query.Nearest(moved.tolist(), using=DENSE)
     among = Filter(must=[HasIdCondition(set(keys))])
-    asked = [QueryRequest(limit=len(keys), query=query, filter=among, params=_EXACT) for query in queries.values()]
-    return dict(zip(queries, shard.query_batch(QueryBatchRequest(asked)), strict=True))
+    nearest = shard.query(QueryRequest(limit=len(keys), query=query, filter=among, params=_EXACT))
+    return {DENSE: scored(nearest), SPARSE: _by_terms(expanded, words)}
+
+
+def _vectors_of(shard: EdgeShard, keys: Sequence[UUID], name: str) -> dict[UUID, Mapping[str, Any]]:
+    records = records_of(shard, keys, with_payload=False, with_vector=[name])
+    return {key: cast("Mapping[str, Any]", record.vector) for key, record in records.items()}
+
+
+def _by_terms(question: SparseVector, chunks: Mapping[UUID, SparseVector]) -> Scored:
+    """Give the BM25 score of each chunk that has one of the question's terms, best first."""
+    weight = dict(zip(question.indices, question.values, strict=True)).get
+    scores = [
+        (key, sum(weight(index, 0.0) * value for index, value in zip(terms.indices, terms.values, strict=True)))
+        for key, terms in chunks.items()
+    ]
+    return sorted((pair for pair in scores if pair[1] > 0), key=lambda pair: -pair[1])
 
 
 def _joined(vectors: Sequence[SparseVector]) -> SparseVector:

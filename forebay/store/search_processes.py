@@ -95,10 +95,7 @@ class SearchProcesses:
         Waiting for an answer leaves Python's lock to others; a pool's threads would add 2 ms to it.
         """
         with ExitStack() as held:
-            # In ascending order, so that two callers never wait for each other.
-            numbers = sorted(self._taken(len(arguments)))
-            for number in numbers:
-                held.enter_context(self._locks[number])
+            numbers = self._held(len(arguments), held)
             for number, argument in zip(numbers, arguments, strict=True):
                 self._processes[number].send(method, argument)
             answers = [
@@ -109,11 +106,22 @@ class SearchProcesses:
                 raise answer
         return answers
 
-    def _taken(self, wanted: int) -> list[int]:
-        """Choose processes by turns, those that nobody uses first."""
+    def _held(self, wanted: int, held: ExitStack) -> list[int]:
+        """Lock processes: the first that nobody uses, whose caches are warm; of those in use by turns."""
+        if wanted == 1:
+            for number, lock in enumerate(self._locks):
+                if lock.acquire(blocking=False):
+                    held.callback(lock.release)
+                    return [number]
         first, total = next(self._turn), len(self._processes)
-        turns = [(first + step) % total for step in range(total)]
-        return sorted(turns, key=lambda number: self._locks[number].locked())[:wanted]
+        turns = sorted(
+            ((first + step) % total for step in range(total)), key=lambda number: self._locks[number].locked()
+        )
+        # In ascending order, so that two callers never wait for each other.
+        numbers = sorted(turns[:wanted])
+        for number in numbers:
+            held.enter_context(self._locks[number])
+        return numbers
 
     def _answer(self, number: int, method: str, argument: object) -> Any:
         try:

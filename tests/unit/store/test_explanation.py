@@ -110,6 +110,27 @@ def test_otherwise_every_term_is_asked(crowded, embedder, monkeypatch, question,
     assert _scored_by_words(crowded, embedder, question, **options)[0] == 20
 
 
+def test_of_what_a_filter_leaves_every_term_is_asked_only_where_the_rarest_find_too_little(
+    embedder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("forebay.store.bm25._MAX_POSTINGS", 150)
+    birds = ["kestrel", "falcon", "osprey"]
+    documents = [
+        (f"d{n}", "", f"wing {birds[n % 3] if n < 120 else f'number{n}'}", {"part": n // 60}) for n in range(180)
+    ]
+    manifest = build_release(tmp_path, documents, embedder)
+    opened = QdrantEdgeStore(tmp_path, manifest.embedding, manifest.index).open(manifest)
+
+    def found(part):
+        where = {"metadata.part": part}
+        told = opened.explain(_request(embedder, "kestrel falcon osprey wing", where=where, caller=EVERYTHING))
+        return told.left_out, len(told.rounds[0].legs["bm25"])
+
+    assert found(1) == (["wing"], 40)
+    assert found(2) == ([], 40)
+    opened.close()
+
+
 def test_access_is_part_of_the_filter_that_is_told(release, embedder):
     explanation = release.explain(_request(embedder, "wing", top_k=30, where={"source": "tests"}))
     assert isinstance(explanation.where, And)

@@ -95,6 +95,16 @@ def test_an_answer_that_nobody_waited_for_is_never_taken_for_another(release):
     assert release.search(_requests(*_TEXTS)) == expected
 
 
+def test_one_question_goes_to_the_first_process_that_is_free(release):
+    expected = release.search(_requests("wing"))
+    assert release.search(_requests("wing")) == expected
+    first, second = release._processes
+    assert (first._asked, second._asked) == (2, 0)
+    with release._locks[0]:
+        assert release.search(_requests("wing")) == expected
+    assert (first._asked, second._asked) == (2, 1)
+
+
 def test_one_bad_request_leaves_no_answer_behind(release):
     expected = release.search(_requests(*_TEXTS))
     with pytest.raises(FilterError):
