@@ -16,14 +16,17 @@ from lance.fragment import FragmentMetadata, write_fragments
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from forebay.tables import sql_text
+from forebay.tables import Table, sql_text
 
-__all__ = ["append_lance", "read_lance", "read_lance_keys", "spark_arrow_schema"]
+__all__ = ["append_lance", "delete_lance_keys", "read_lance", "read_lance_keys", "spark_arrow_schema"]
 
 _READ_ROWS = 1024
 # By default gigabytes: a worker would hold whole fragments of texts.
 _READ_BUFFER_BYTES = 16 * 2**20
+# Lance looks for so many keys without Spark: it reads the whole column once for every few of them.
 _LOOKED_UP_KEYS = 5000
+# Of a row's address; the rest is its fragment. Source: Lance's format, `RowAddress`.
+_OFFSET_BITS = 32
 # Every change leaves fragments of a few rows, and a task has its price.
 _TASK_ROWS = 10_000
 
@@ -55,21 +58,33 @@ def read_lance(
         where: SQL condition, evaluated by Lance.
     """
     dataset = lance.dataset(uri, version=version)
-    pinned = dataset.version
-    tasks = _packed(dataset)
-    schema = dataset.schema if columns is None else pa.schema([dataset.schema.field(name) for name in columns])
-    target = spark_arrow_schema(schema)
+    return _scanned(spark, dataset, dataset.schema.names if columns is None else columns, where)
+
+
+def _scanned(
+    spark: SparkSession,
+    dataset: lance.LanceDataset,
+    columns: list[str],
+    where: str | None,
+    *,
+    with_address: bool = False,
+) -> DataFrame:
+    """Read a version of a table, if wanted with each row's `_rowaddr`: its fragment, and its offset there."""
+    uri, pinned, tasks = dataset.uri, dataset.version, _packed(dataset)
+    address = [pa.field("_rowaddr", pa.int64())] if with_address else []
+    target = spark_arrow_schema(pa.schema([*(dataset.schema.field(name) for name in columns), *address]))
 
     def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         opened = lance.dataset(uri, version=pinned)
         for batch in batches:
             for number in batch.column(0).to_pylist():
                 scanner = opened.scanner(
-                    columns=target.names,
+                    columns=columns,
                     filter=where,
                     fragments=[opened.get_fragment(fragment_id) for fragment_id in tasks[number]],
                     batch_size=_READ_ROWS,
                     io_buffer_size=_READ_BUFFER_BYTES,
+                    with_row_address=with_address,
                 )
                 for rows in scanner.to_batches():
                     yield rows.cast(target)
@@ -109,6 +124,39 @@ def read_lance_keys(
         return read_lance(spark, uri, version=version, where=where).join(keys, name, "left_semi")
     wanted = f"{name} IN ({', '.join(map(sql_text, some))})" if some else "false"
     return read_lance(spark, uri, version=version, where=f"({where}) AND {wanted}" if where else wanted)
+
+
+def delete_lance_keys(keys: DataFrame, count: int, table: Table) -> None:
+    """Delete the rows with certain keys, in the run that prepared the table; few are looked up by Lance.
+
+    Args:
+        keys: One column, named like the table's string column; best persisted, because it has been counted.
+        count: Rows of it.
+        table: The table.
+    """
+    (name,) = keys.columns
+    if count <= _LOOKED_UP_KEYS:
+        table.delete_keys(name, [row[0] for row in keys.collect()] if count else [])
+        return
+    dataset = table.newest()
+    uri, version = dataset.uri, dataset.version
+    places = _scanned(keys.sparkSession, dataset, [name], None, with_address=True)
+    found = places.join(keys, name, "left_semi")
+    gone = found.selectExpr(f"_rowaddr >> {_OFFSET_BITS} AS fragment", f"_rowaddr & {2**_OFFSET_BITS - 1} AS offset")
+
+    def delete(rows: pa.Table) -> pa.Table:
+        fragment_id = rows["fragment"][0].as_py()
+        fragment = lance.dataset(uri, version=version).get_fragment(fragment_id)
+        assert fragment is not None
+        left = fragment.delete_rows(rows["offset"].to_pylist())
+        described = None if left is None else json.dumps(left.to_json())
+        return pa.table({"fragment": [fragment_id], "left": pa.array([described], pa.string())})
+
+    touched = gone.groupBy("fragment").applyInArrow(delete, "fragment long, left string").collect()
+    if touched:
+        left = [FragmentMetadata.from_json(row["left"]) for row in touched if row["left"]]
+        emptied = [row["fragment"] for row in touched if not row["left"]]
+        table.commit(lance.LanceOperation.Delete(left, emptied, f"{name} among {count} keys"), version)
 
 
 def append_lance(frame: DataFrame, uri: str, run_id: str) -> None:

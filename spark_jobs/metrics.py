@@ -1,11 +1,14 @@
-"""Counts over whole tables: of changes, and those that the quality suites judge."""
+"""Changes of documents, and counts over whole tables that the quality suites judge."""
 
 from collections import Counter
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-__all__ = ["count_where", "counted_changes", "duplicate_keys"]
+from forebay.tables import Table
+from spark_jobs.lance_frames import delete_lance_keys
+
+__all__ = ["count_where", "counted_changes", "delete_outdated", "duplicate_keys"]
 
 
 def duplicate_keys(frame: DataFrame, key: str) -> int:
@@ -18,14 +21,22 @@ def count_where(condition: Column, name: str) -> Column:
     return F.count(F.when(condition, True)).alias(name)
 
 
-def counted_changes(changes: DataFrame) -> tuple[Counter[str], list[str]]:
-    """Count documents by change, and give the ids of those whose rows have to go.
+def counted_changes(changes: DataFrame) -> Counter[str]:
+    """Count documents by change.
 
     Args:
-        changes: Columns `doc_id`, `change`: `new`, `changed`, `unchanged` or `deleted`; each document once; best
-            persisted, because it is read twice.
+        changes: Column `change`: `new`, `changed`, `unchanged` or `deleted`; each document once.
     """
-    counts = Counter({row["change"]: int(row["count"]) for row in changes.groupBy("change").count().collect()})
-    # A query of its own: gathered beside the counts, the ids of a whole corpus would have to fit into one row.
-    gone = changes.where("change IN ('changed', 'deleted')").select("doc_id").collect()
-    return counts, [row["doc_id"] for row in gone]
+    return Counter({row["change"]: int(row["count"]) for row in changes.groupBy("change").count().collect()})
+
+
+def delete_outdated(changes: DataFrame, counts: Counter[str], table: Table) -> None:
+    """Delete the rows of documents that have changed or are gone.
+
+    Args:
+        changes: Columns `doc_id`, `change`, as `counted_changes` takes them; best persisted.
+        counts: What it gave.
+        table: Has a column `doc_id`.
+    """
+    outdated = changes.where("change IN ('changed', 'deleted')").select("doc_id")
+    delete_lance_keys(outdated, counts["changed"] + counts["deleted"], table)

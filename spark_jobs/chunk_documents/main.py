@@ -19,7 +19,7 @@ from quality.validate import CheckOutcome
 from spark_jobs.chunk_documents.chunker import chunker_fingerprint
 from spark_jobs.chunk_documents.transforms import chunks_of, document_changes, searchable_documents
 from spark_jobs.lance_frames import append_lance, read_lance, read_lance_keys
-from spark_jobs.metrics import count_where, counted_changes, duplicate_keys
+from spark_jobs.metrics import count_where, counted_changes, delete_outdated, duplicate_keys
 from spark_jobs.pipes import JobOrders, Reporter, run_job
 from spark_jobs.session import spark_session
 from spark_jobs.side_by_side import side_by_side
@@ -103,8 +103,8 @@ class _ChunkJob:
     def write(self, max_tokens: int) -> tuple[dict[str, int], dict[str, int]]:
         """Replace the chunks of changed documents; gives counts of documents by change, and `CHUNK_METRICS`."""
         diff = self._changes().persist()
-        counts, gone = counted_changes(diff)
-        self._chunks.delete_keys("doc_id", gone)
+        counts = counted_changes(diff)
+        delete_outdated(diff, counts, self._chunks)
         metrics: dict[str, int] = {name: 0 for name in CHUNK_METRICS}
         if counts["new"] + counts["changed"]:
             observation = Observation("chunks")

@@ -6,8 +6,9 @@ run continues where it stopped.
 """
 
 import math
+from functools import cached_property
 
-from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import DataFrame, Observation, Row, SparkSession
 from pyspark.sql import functions as F
 
 from forebay.embedding.choice import resolve_spec
@@ -20,7 +21,7 @@ from quality.validate import CheckOutcome
 from spark_jobs.embed_chunks.transforms import observed_vectors, vectors_of
 from spark_jobs.embed_chunks.windows import reading_key, whole_windows, window_vectors_of
 from spark_jobs.gpu_executors import gpu_profile
-from spark_jobs.lance_frames import append_lance, read_lance, read_lance_keys
+from spark_jobs.lance_frames import append_lance, delete_lance_keys, read_lance, read_lance_keys
 from spark_jobs.metrics import count_where
 from spark_jobs.pipes import JobOrders, Reporter, run_job
 from spark_jobs.session import spark_session
@@ -89,7 +90,7 @@ class _EmbedJob:
         """Embed the texts that have no vector; gives their number."""
         pending = self._before.where("is_wanted AND vectors = 0").select("text_hash")
         texts = self._texts(pending).persist()
-        total, before = pending.count(), self._embeddings.count()
+        total, before = self._counts["pending"], self._embeddings.count()
         groups = min(math.ceil(total / settings.commit_rows), MAX_GROUPS)
         for group in range(groups):
             part = texts.where(F.pmod(F.xxhash64(reading_key()), F.lit(groups)) == group)
@@ -107,9 +108,9 @@ class _EmbedJob:
 
     def drop_stale(self) -> int:
         """Delete the vectors that no chunk needs; gives their number."""
-        stale = [row["text_hash"] for row in self._before.where("NOT is_wanted").select("text_hash").collect()]
-        self._embeddings.delete_keys("text_hash", stale)
-        return len(stale)
+        stale = self._before.where("NOT is_wanted").select("text_hash")
+        delete_lance_keys(stale, self._counts["stale"], self._embeddings)
+        return self._counts["stale"]
 
     def check(self) -> list[CheckOutcome]:
         """Check what was written."""
@@ -123,6 +124,12 @@ class _EmbedJob:
             run_id=self._orders.run_id,
             docs=self._paths.quality,
         )
+
+    @cached_property
+    def _counts(self) -> Row:
+        pending = count_where(F.expr("is_wanted AND vectors = 0"), "pending")
+        (found,) = self._before.agg(pending, count_where(F.expr("NOT is_wanted"), "stale")).collect()
+        return found
 
     def _sides(self) -> DataFrame:
         """Give every text hash of the chunks and the embeddings once, with the number of its vectors.

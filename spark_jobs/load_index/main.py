@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -21,7 +20,7 @@ from forebay.settings import (
     SparkSettings,
     WeaviateSettings,
 )
-from forebay.store.contract import ShardBase, ShardRef
+from forebay.store.contract import ShardRef
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.store.reduction import configured_reduction
 from forebay.tables import Table, chunk_table, document_table, embedding_table
@@ -137,14 +136,22 @@ class _IndexJob:
         if not missing:
             report.progress("every shard is there already")
             return refs, 0
-        bases, added = self._bases(missing, previous, delta)
+        bases = self._bases(missing, previous, delta)
         report.progress(f"building {len(missing)} of {len(contents)} shards, {len(bases)} from what they were before")
         vectors = read_lance(self._spark, self._embeddings.uri, version=self._versions["embeddings"])
-        rows = self._rows([number for number in missing if number not in bases], added)
-        if added and len(bases) == len(missing):
-            texts = rows.select("text_hash").distinct()
-            vectors = read_lance_keys(self._spark, self._embeddings.uri, texts, version=self._versions["embeddings"])
-        made = built_shards(rows, vectors, missing, bases, self._store)
+        rows = self._rows([number for number in missing if number not in bases])
+        removed = None
+        if delta is not None and bases:
+            single = self._single_rows(delta.chunks_of(bases, "is_added"))
+            removed = delta.chunks_of(bases, "is_removed")
+            if len(bases) == len(missing):
+                texts, rows = single.select("text_hash").distinct(), single
+                vectors = read_lance_keys(
+                    self._spark, self._embeddings.uri, texts, version=self._versions["embeddings"]
+                )
+            else:
+                rows = rows.unionByName(single)
+        made = built_shards(rows, vectors, missing, bases, removed, self._store)
         return refs | {ref.number: ref for ref in refs_of(made)}, len(missing)
 
     def load(
@@ -161,7 +168,7 @@ class _IndexJob:
         report.progress(f"loading {len(missing)} of {len(contents)} shards, {len(refs)} are there already")
         if missing:
             vectors = read_lance(self._spark, self._embeddings.uri, version=self._versions["embeddings"])
-            made = built_shards(self._rows(list(missing), []), vectors, missing, {}, store)
+            made = built_shards(self._rows(list(missing)), vectors, missing, {}, None, store)
             refs |= {ref.number: ref for ref in refs_of(made)}
         store.wait_until_indexed()
         return refs, len(missing), store.release_id
@@ -188,31 +195,27 @@ class _IndexJob:
 
     def _bases(
         self, missing: dict[int, str], previous: Candidate | None, delta: ShardDelta | None
-    ) -> tuple[dict[int, ShardBase], list[str]]:
-        """Find the shards that differ little from their earlier selves, and the chunks that those lack."""
+    ) -> dict[int, ShardRef]:
+        """Find the shards that differ little from their earlier selves."""
         if previous is None or delta is None:
-            return {}, []
+            return {}
         refs = {number: ref for number, ref in previous.shards.items() if number in missing and self._is_intact(ref)}
-        bases = {
-            number: ShardBase(ref, delta.removed.get(number, []))
-            for number, ref in refs.items()
-            if delta.size(number) <= _MAX_DELTA_SHARE * ref.chunks
-        }
-        return bases, [chunk_id for number in bases for chunk_id in delta.added.get(number, [])]
+        return {n: ref for n, ref in refs.items() if delta.size(n) <= _MAX_DELTA_SHARE * ref.chunks}
 
     def _is_intact(self, ref: ShardRef) -> bool:
         return self._store.find_shard(ref.number, ref.content) == ref
 
-    def _rows(self, whole: list[int], added: list[str]) -> DataFrame:
-        """Read the chunks to index: all of some shards, and single ones."""
+    def _rows(self, numbers: list[int]) -> DataFrame:
+        """Read all chunks of some shards."""
         uri, version = self._chunks.uri, self._versions["chunks"]
-        numbers = ", ".join(map(str, whole)) or "-1"
-        rows = read_lance(self._spark, uri, version=version, columns=INDEXED_COLUMNS, where=f"shard IN ({numbers})")
-        if not added:
-            return rows
-        ids = self._spark.createDataFrame(pa.table({"chunk_id": added}))
-        single = read_lance_keys(self._spark, uri, ids, version=version).select(*INDEXED_COLUMNS)
-        return rows.unionByName(single) if whole else single
+        where = f"shard IN ({', '.join(map(str, numbers)) or '-1'})"
+        return read_lance(self._spark, uri, version=version, columns=INDEXED_COLUMNS, where=where)
+
+    def _single_rows(self, chunks: DataFrame) -> DataFrame:
+        """Read some chunks."""
+        keys = chunks.select("chunk_id")
+        rows = read_lance_keys(self._spark, self._chunks.uri, keys, version=self._versions["chunks"])
+        return rows.select(*INDEXED_COLUMNS)
 
 
 def _are_built(store: QdrantEdgeStore, candidate: Candidate) -> bool:

@@ -1,9 +1,8 @@
 """Spark transforms: what each shard must hold, and building the shards."""
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -56,20 +55,28 @@ LAYOUT = "8"
 """Version of what a shard's folder holds; another one means that every shard is built anew."""
 
 _HALF_DIGITS = 15
+# Column with the id of a chunk that a shard's base holds, and the shard doesn't.
+_REMOVED = "removed_id"
 
 
 @dataclass(frozen=True)
 class ShardDelta:
     """How the chunks of some shards differ between two versions of the chunk table."""
 
-    added: dict[int, list[str]]
-    """Ids of chunks that are new, or have another version, by shard."""
-    removed: dict[int, list[str]]
-    """Ids of chunks that are gone, or had another version, by shard."""
+    chunks: DataFrame
+    """Columns `shard`, `chunk_id`, `is_added` (new, or of another version), `is_removed` (gone, or had another)."""
+    added: dict[int, int]
+    """Number of `is_added`, by shard."""
+    removed: dict[int, int]
+    """Number of `is_removed`, by shard."""
 
     def size(self, number: int) -> int:
         """Count the changes of a shard."""
-        return len(self.added.get(number, ())) + len(self.removed.get(number, ()))
+        return self.added.get(number, 0) + self.removed.get(number, 0)
+
+    def chunks_of(self, numbers: Collection[int], kind: str) -> DataFrame:
+        """Give the chunks of some shards that are `is_added`, or `is_removed`: columns `shard`, `chunk_id`."""
+        return self.chunks.where(F.col("shard").isin(list(numbers)) & F.col(kind)).select("shard", "chunk_id")
 
 
 def row_hashes(keys: DataFrame) -> DataFrame:
@@ -116,15 +123,13 @@ def delta_of(now: DataFrame, before: DataFrame) -> ShardDelta:
     """
     new, old = now.withColumnRenamed("row_hash", "_new"), before.withColumnRenamed("row_hash", "_old")
     joined = new.join(old, ["shard", "chunk_id"], "full_outer")
-    changed = joined.where("_new IS NULL OR _old IS NULL OR _new != _old")
-    added: dict[int, list[str]] = defaultdict(list)
-    removed: dict[int, list[str]] = defaultdict(list)
-    for row in changed.collect():
-        if row["_new"] is not None:
-            added[row["shard"]].append(row["chunk_id"])
-        if row["_old"] is not None:
-            removed[row["shard"]].append(row["chunk_id"])
-    return ShardDelta(added, removed)
+    differs = joined.where("_new IS NULL OR _old IS NULL OR _new != _old")
+    sides = (F.col("_new").isNotNull().alias("is_added"), F.col("_old").isNotNull().alias("is_removed"))
+    chunks = differs.select("shard", "chunk_id", *sides).persist()
+    counts = [F.count_if(kind).alias(kind) for kind in ("is_added", "is_removed")]
+    rows = chunks.groupBy("shard").agg(*counts).collect()
+    added, removed = ({row["shard"]: row[kind] for row in rows} for kind in ("is_added", "is_removed"))
+    return ShardDelta(chunks, added, removed)
 
 
 def _sum_of_hashes(position: int) -> Column:
@@ -136,7 +141,8 @@ def built_shards(
     rows: DataFrame,
     embeddings: DataFrame,
     contents: dict[int, str],
-    bases: dict[int, ShardBase],
+    bases: dict[int, ShardRef],
+    removed: DataFrame | None,
     store: ShardBuilder,
 ) -> DataFrame:
     """Build the named shards, each in one task that streams its rows.
@@ -146,6 +152,7 @@ def built_shards(
         embeddings: Columns `text_hash`, `vector`.
         contents: Content hash of every shard to build.
         bases: Shards that only the difference is added to; a shard may have nothing to add.
+        removed: Columns `shard`, `chunk_id` of what the bases hold and the new shards don't; None: nothing.
         store: Builds them.
 
     Returns:
@@ -155,16 +162,33 @@ def built_shards(
 
     def build(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for number, group in groupby(_by_shard(batches), key=lambda pair: pair[0]):
-            added = (batch.filter(batch.column("chunk_id").is_valid()) for _, batch in group)
-            ref = store.build_shard(number, contents[number], added, bases.get(number))
+            gone, added = _divided(batch for _, batch in group)
+            base = ShardBase(bases[number], gone) if number in bases else None
+            ref = store.build_shard(number, contents[number], added, base)
             yield pa.RecordBatch.from_pydict({"ref": [ref.model_dump_json()]})
 
     joined = rows.join(embeddings.select("text_hash", "vector"), "text_hash", "left")
     # One row without a chunk per shard, so that a shard that only loses chunks has a task, too.
     markers = spark.createDataFrame(pa.table({"shard": pa.array(contents, pa.int32())}))
-    marked = joined.unionByName(markers, allowMissingColumns=True)
+    marked = joined.withColumn(_REMOVED, F.lit(None).cast("string")).unionByName(markers, allowMissingColumns=True)
+    if removed is not None:
+        marked = marked.unionByName(removed.withColumnRenamed("chunk_id", _REMOVED), allowMissingColumns=True)
+    # Rows without a chunk come first.
     placed = marked.repartition(len(contents), "shard").sortWithinPartitions("shard", "chunk_id")
     return placed.mapInArrow(build, "ref string")
+
+
+def _divided(batches: Iterator[pa.RecordBatch]) -> tuple[list[str], Iterator[pa.RecordBatch]]:
+    """Divide a shard's rows into the ids of chunks that go, which are read at once, and the chunks to add."""
+    gone: list[str] = []
+    first: list[pa.RecordBatch] = []
+    for batch in batches:
+        gone += batch.column(_REMOVED).drop_null().to_pylist()
+        first = [batch]
+        if batch.column("chunk_id")[-1].is_valid:
+            break
+    added = (batch.filter(batch.column("chunk_id").is_valid()) for batch in chain(first, batches))
+    return gone, (batch.drop_columns([_REMOVED]) for batch in added)
 
 
 def _by_shard(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:

@@ -1,5 +1,6 @@
 """Write what one source's units hold into the tables."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,7 +15,7 @@ from forebay.settings import CorpusSettings
 from forebay.sources.contract import Changes, Rejected, Source
 from forebay.tables import sql_text
 from spark_jobs.lance_frames import append_lance, read_lance
-from spark_jobs.metrics import counted_changes
+from spark_jobs.metrics import counted_changes, delete_outdated
 from spark_jobs.parse_documents.reading import RETRIED, ReadingPlan, record_units
 from spark_jobs.parse_documents.tables import DocumentTables
 from spark_jobs.parse_documents.transforms import (
@@ -147,18 +148,18 @@ class Ingestion:
         else:
             replaced = replaced.join(words.select("doc_id"), "doc_id", "left_semi")
         diff = changes(words, replaced).persist()
-        counts, gone = counted_changes(diff)
+        counts = counted_changes(diff)
         wanted = diff.where("change IN ('new', 'changed')").select("doc_id")
         added = accepted.join(wanted, "doc_id", "left_semi") if counts["new"] + counts["changed"] else None
         side_by_side(
-            lambda: self._write_documents(gone, added),
+            lambda: self._write_documents(diff, counts, added),
             lambda: self._write_rejects(parsed, plan, source, listing),
         )
         diff.unpersist()
         return counts
 
-    def _write_documents(self, gone: list[str], added: DataFrame | None) -> None:
-        self._tables.documents.delete_keys("doc_id", gone)
+    def _write_documents(self, diff: DataFrame, counts: Counter[str], added: DataFrame | None) -> None:
+        delete_outdated(diff, counts, self._tables.documents)
         if added is not None:
             append_lance(added, self._tables.documents.uri, self._orders.run_id)
 

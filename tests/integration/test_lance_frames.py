@@ -3,8 +3,9 @@ import pyarrow as pa
 import pytest
 from pyspark.errors import PythonException
 
+from forebay.tables import Table
 from spark_jobs import lance_frames
-from spark_jobs.lance_frames import append_lance, read_lance, read_lance_keys
+from spark_jobs.lance_frames import append_lance, delete_lance_keys, read_lance, read_lance_keys
 
 _SCHEMA = pa.schema([("key", pa.string()), ("number", pa.int64()), ("vector", pa.list_(pa.float32(), 2))])
 
@@ -90,3 +91,24 @@ def test_rows_are_found_by_key_whether_looked_up_or_joined(spark, uri, monkeypat
     assert _numbers(read_lance_keys(spark, uri, keys)) == [2, 5]
     assert _numbers(read_lance_keys(spark, uri, keys, where="number > 2")) == [5]
     assert _numbers(read_lance_keys(spark, uri, keys.where("key = 'gone'"))) == []
+
+
+@pytest.mark.parametrize("looked_up", [0, 100])
+def test_rows_are_deleted_by_key_whether_looked_up_or_joined(spark, tmp_path, monkeypatch, looked_up):
+    monkeypatch.setattr(lance_frames, "_LOOKED_UP_KEYS", looked_up)
+    table = Table(tmp_path / "t.lance", _SCHEMA)
+    table.prepare("run 7")
+    _write(table.uri, 4, 8, 12)
+    table.delete("key = 'k9'")
+    keys = [*(f"k{number}" for number in (0, 4, 5, 6, 7, 9, 10)), "gone"]
+    version = table.newest().version
+    delete_lance_keys(spark.createDataFrame(pa.table({"key": keys})), len(keys), table)
+    assert _numbers(read_lance(spark, table.uri)) == [1, 2, 3, 8, 11]
+    newest = table.newest()
+    assert newest.version == version + 1
+    assert newest.read_transaction(newest.version).transaction_properties["forebay.run_id"] == "run 7"
+    # The fragment that has lost all rows is gone.
+    assert len(newest.get_fragments()) == 2
+    delete_lance_keys(spark.createDataFrame(pa.table({"key": ["gone"]})), 1, table)
+    delete_lance_keys(spark.createDataFrame([], "key string"), 0, table)
+    assert table.newest().version == version + 1
