@@ -20,7 +20,7 @@ from benchmarks.machine import ROOT, SAMPLE, ingest, report
 from forebay.documents import content_hash
 from forebay.releases import ReleaseRegistry
 from forebay.settings import PathSettings
-from forebay.tables import chunk_table, document_table, duplicate_table, embedding_table
+from forebay.tables import chunk_table, comparison_table, document_table, duplicate_table, embedding_table
 
 _VICTIMS = ("java", "worker", "job", "run")
 """The JVM, a Python worker, the driver of the Spark jobs, Dagster's run."""
@@ -46,6 +46,7 @@ def _state(paths: PathSettings) -> dict[str, str]:
     folder = paths.tables
     tables = {
         "documents": document_table(folder),
+        "comparisons": comparison_table(folder),
         "duplicates": duplicate_table(folder),
         "chunks": chunk_table(folder),
         "embeddings": embedding_table(folder, manifest.embedding),

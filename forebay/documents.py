@@ -6,6 +6,7 @@ from enum import StrEnum
 import pyarrow as pa
 
 __all__ = [
+    "COMPARISONS",
     "DOCUMENTS",
     "DUPLICATES",
     "PARSER_VERSION",
@@ -65,6 +66,18 @@ DUPLICATES = pa.schema(
 )
 """One row per document that is searched for through another one, `canonical_id`. `kind` is `exact` (the same words) or
 `near`; `similarity` is the Jaccard similarity of the word shingles with the nearest document of the group."""
+
+COMPARISONS = pa.schema(
+    [
+        pa.field("one", pa.string(), nullable=False),
+        pa.field("other", pa.string(), nullable=False),
+        pa.field("similarity", pa.float64(), nullable=False),
+        pa.field("is_exact", pa.bool_(), nullable=False),
+        pa.field("run_id", pa.string(), nullable=False),
+    ]
+)
+"""One row per pair of documents that may be duplicates, the smaller id first; `similarity` as in `DUPLICATES`, however
+small, and `is_exact` where both have the same shingles; `run_id` is the run that compared them."""
 
 QUARANTINE = pa.schema(
     [

@@ -14,7 +14,7 @@ import lance
 from forebay.canary.trials import CanaryRegistry
 from forebay.candidates import Candidate
 from forebay.chunks import CHUNKS
-from forebay.documents import DOCUMENTS, DUPLICATES, QUARANTINE, UNITS
+from forebay.documents import COMPARISONS, DOCUMENTS, DUPLICATES, QUARANTINE, UNITS
 from forebay.releases import ReleaseManifest, ReleaseRegistry, release_id
 from forebay.settings import CorpusSettings, IndexSettings, MaintenanceSettings, PathSettings
 from forebay.store.shard_files import is_abandoned_staging
@@ -128,8 +128,15 @@ def _ids_of(candidate: Candidate | None) -> set[str]:
 
 
 def _tables(folder: Path, kept: list[ReleaseManifest], candidate: Candidate | None) -> list[Table]:
-    schemas = {"documents": DOCUMENTS, "units": UNITS, "duplicates": DUPLICATES, "quarantine": QUARANTINE}
-    tables = [Table(folder / f"{name}.lance", schema) for name, schema in {**schemas, "chunks": CHUNKS}.items()]
+    schemas = {
+        "documents": DOCUMENTS,
+        "units": UNITS,
+        "comparisons": COMPARISONS,
+        "duplicates": DUPLICATES,
+        "quarantine": QUARANTINE,
+        "chunks": CHUNKS,
+    }
+    tables = [Table(folder / f"{name}.lance", schema) for name, schema in schemas.items()]
     specs = {m.embedding.fingerprint: m.embedding for m in [*kept, *([candidate] if candidate else [])]}
     tables += [Table(folder / f"embeddings-{name}.lance", embedding_schema(spec.dim)) for name, spec in specs.items()]
     return [table for table in tables if table.path.exists()]

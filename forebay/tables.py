@@ -15,13 +15,14 @@ import pyarrow as pa
 from lance.fragment import FragmentMetadata
 
 from forebay.chunks import CHUNKS
-from forebay.documents import DOCUMENTS, DUPLICATES, QUARANTINE, UNITS, partition_key
+from forebay.documents import COMPARISONS, DOCUMENTS, DUPLICATES, QUARANTINE, UNITS, partition_key
 from forebay.embedding.spec import EmbeddingSpec
 
 __all__ = [
     "PUBLISHED",
     "Table",
     "chunk_table",
+    "comparison_table",
     "document_table",
     "duplicate_table",
     "embedding_schema",
@@ -74,9 +75,10 @@ class Table:
         self.publish()
 
     def restore(self, version: int | None) -> None:
-        """Make an earlier version the newest and published one."""
+        """Make an earlier version the newest and published one; its tags move to it."""
         if version is not None:
             lance.dataset(self.uri, version=version).restore()
+            self._move_tags(version)
             self.publish()
 
     def published_version(self) -> int | None:
@@ -111,11 +113,15 @@ class Table:
         """Join small files and drop deleted rows; tags of the published version move to the compacted one."""
         before = self.published_version()
         self.newest().optimize.compact_files(target_rows_per_fragment=rows_per_fragment)
-        after = self.newest().version
-        if after != before:
-            for name, version in self.tags().items():
-                if version == before and not name.startswith("kept-"):
-                    self.set_tag(name, after)
+        if before is not None:
+            self._move_tags(before)
+
+    def _move_tags(self, before: int) -> None:
+        """Let what is said of a version be said of the newest one, which holds the same rows."""
+        newest = self.newest().version
+        for name, version in self.tags().items():
+            if newest != version == before and not name.startswith("kept-"):
+                self.set_tag(name, newest)
 
     def tags(self) -> dict[str, int]:
         """Give the tags and their versions."""
@@ -236,6 +242,11 @@ def unit_table(tables: Path) -> Table:
 def duplicate_table(tables: Path) -> Table:
     """Give the table of duplicate documents."""
     return Table(tables / "duplicates.lance", DUPLICATES)
+
+
+def comparison_table(tables: Path) -> Table:
+    """Give the table of documents that were compared because they may be duplicates."""
+    return Table(tables / "comparisons.lance", COMPARISONS)
 
 
 def chunk_table(tables: Path) -> Table:

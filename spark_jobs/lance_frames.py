@@ -18,7 +18,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from forebay.tables import Table, sql_text
 
-__all__ = ["append_lance", "delete_lance_keys", "read_lance", "read_lance_keys", "spark_arrow_schema"]
+__all__ = ["append_lance", "delete_lance_keys", "read_lance", "read_lance_keys", "replace_lance", "spark_arrow_schema"]
 
 _READ_ROWS = 1024
 # By default gigabytes: a worker would hold whole fragments of texts.
@@ -107,7 +107,13 @@ def _packed(dataset: lance.LanceDataset) -> list[list[int]]:
 
 
 def read_lance_keys(
-    spark: SparkSession, uri: str, keys: DataFrame, *, version: int | None = None, where: str | None = None
+    spark: SparkSession,
+    uri: str,
+    keys: DataFrame,
+    *,
+    version: int | None = None,
+    columns: list[str] | None = None,
+    where: str | None = None,
 ) -> DataFrame:
     """Read the rows with certain keys; few keys are looked up by Lance, so that only their rows are read.
 
@@ -116,14 +122,16 @@ def read_lance_keys(
         uri: The table.
         keys: One column, named like the table's; best persisted, because it is counted first.
         version: As for `read_lance`.
-        where: As for `read_lance`.
+        columns: Likewise; the keys' among them.
+        where: Likewise.
     """
     (name,) = keys.columns
     some = [row[0] for row in keys.limit(_LOOKED_UP_KEYS + 1).collect()]
     if len(some) > _LOOKED_UP_KEYS:
-        return read_lance(spark, uri, version=version, where=where).join(keys, name, "left_semi")
+        return read_lance(spark, uri, version=version, columns=columns, where=where).join(keys, name, "left_semi")
     wanted = f"{name} IN ({', '.join(map(sql_text, some))})" if some else "false"
-    return read_lance(spark, uri, version=version, where=f"({where}) AND {wanted}" if where else wanted)
+    both = f"({where}) AND {wanted}" if where else wanted
+    return read_lance(spark, uri, version=version, columns=columns, where=both)
 
 
 def delete_lance_keys(keys: DataFrame, count: int, table: Table) -> None:
@@ -161,8 +169,21 @@ def delete_lance_keys(keys: DataFrame, count: int, table: Table) -> None:
 
 def append_lance(frame: DataFrame, uri: str, run_id: str) -> None:
     """Append rows to a table in one commit that carries the run's id; no rows, no commit."""
+    version = lance.dataset(uri).version
+    if fragments := _written(frame, uri, "append"):
+        _commit(uri, version, lance.LanceOperation.Append(fragments), run_id)
+
+
+def replace_lance(frame: DataFrame, uri: str, run_id: str) -> None:
+    """Put other rows in the place of all of a table, in one commit that carries the run's id."""
     table = lance.dataset(uri)
-    schema, version = table.schema, table.version
+    operation = lance.LanceOperation.Overwrite(table.schema, _written(frame, uri, "overwrite"))
+    _commit(uri, table.version, operation, run_id)
+
+
+def _written(frame: DataFrame, uri: str, mode: str) -> list[FragmentMetadata]:
+    """Write rows as fragments that belong to no version yet."""
+    schema = lance.dataset(uri).schema
 
     def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         filled = (batch.cast(schema) for batch in batches if batch.num_rows)
@@ -170,12 +191,14 @@ def append_lance(frame: DataFrame, uri: str, run_id: str) -> None:
         if first is None:
             return
         reader = pa.RecordBatchReader.from_batches(schema, chain([first], filled))
-        written = write_fragments(reader, uri, mode="append")
+        written = write_fragments(reader, uri, mode=mode)
         assert isinstance(written, list)
         yield pa.RecordBatch.from_pydict({"fragment": [json.dumps(fragment.to_json()) for fragment in written]})
 
     rows = frame.mapInArrow(write, "fragment string").collect()
-    if rows:
-        operation = lance.LanceOperation.Append([FragmentMetadata.from_json(row["fragment"]) for row in rows])
-        properties = {"forebay.run_id": run_id}
-        lance.LanceDataset.commit(uri, lance.Transaction(version, operation, transaction_properties=properties))
+    return [FragmentMetadata.from_json(row["fragment"]) for row in rows]
+
+
+def _commit(uri: str, version: int, operation: "lance.LanceOperation.BaseOperation", run_id: str) -> None:
+    transaction = lance.Transaction(version, operation, transaction_properties={"forebay.run_id": run_id})
+    lance.LanceDataset.commit(uri, transaction)

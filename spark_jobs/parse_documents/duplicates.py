@@ -3,29 +3,22 @@
 Documents that share a band are candidates; their shingles are then compared exactly, so `similarity` is no estimate.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from forebay.documents import DUPLICATES
+from forebay.documents import COMPARISONS, DUPLICATES
 from forebay.settings import DuplicateSettings
 from spark_jobs.parse_documents.signatures import shingles_of, similarity
 
-__all__ = ["DuplicatePair", "candidate_pairs", "duplicates_of", "similar_pairs"]
-
-
-@dataclass(frozen=True)
-class DuplicatePair:
-    """Two documents that are alike enough."""
-
-    one: str
-    other: str
-    similarity: float
-    is_exact: bool
+__all__ = ["candidate_pairs", "compared_pairs", "duplicates_of"]
 
 
 def candidate_pairs(documents: DataFrame, settings: DuplicateSettings) -> DataFrame:
@@ -53,30 +46,25 @@ def candidate_pairs(documents: DataFrame, settings: DuplicateSettings) -> DataFr
     return partners.distinct()
 
 
-def similar_pairs(pairs: DataFrame, documents: DataFrame, settings: DuplicateSettings) -> list[DuplicatePair]:
+def compared_pairs(pairs: DataFrame, documents: DataFrame, run_id: str) -> DataFrame:
     """Compare the documents of every pair.
 
     Args:
         pairs: Columns `one`, `other`.
         documents: Columns `doc_id`, `text`.
-        settings: Threshold.
+        run_id: The run that compares them.
+
+    Returns:
+        Columns of `COMPARISONS`.
     """
-    texts = documents.select("doc_id", "text")
-    joined = pairs.join(texts.toDF("one", "_one"), "one").join(texts.toDF("other", "_other"), "other")
-    threshold = settings.threshold
+    joined = pairs.join(documents.toDF("one", "_one"), "one").join(documents.toDF("other", "_other"), "other")
 
     def compare(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            found = [pair for row in batch.to_pylist() if (pair := _compared(row))["similarity"] >= threshold]
-            yield pa.RecordBatch.from_pylist(found, _PAIRS)
+            found = [_compared(row) | {"run_id": run_id} for row in batch.to_pylist()]
+            yield pa.RecordBatch.from_pylist(found, COMPARISONS)
 
-    rows = joined.mapInArrow(compare, "one string, other string, similarity double, is_exact boolean").collect()
-    return [DuplicatePair(row["one"], row["other"], row["similarity"], row["is_exact"]) for row in rows]
-
-
-_PAIRS = pa.schema(
-    [("one", pa.string()), ("other", pa.string()), ("similarity", pa.float64()), ("is_exact", pa.bool_())]
-)
+    return joined.mapInArrow(compare, from_arrow_schema(COMPARISONS))
 
 
 def _compared(row: dict[str, str]) -> dict[str, Any]:
@@ -89,37 +77,36 @@ def _compared(row: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def duplicates_of(pairs: Iterable[DuplicatePair], run_id: str) -> pa.Table:
+def duplicates_of(pairs: pa.Table, run_id: str) -> pa.Table:
     """Group documents that are alike, directly or through others; the smallest id of a group stands for it.
+
+    Args:
+        pairs: Columns `one`, `other`, `similarity`, `is_exact` of documents that are alike enough.
+        run_id: The run.
 
     Returns:
         Rows in the schema `DUPLICATES`, sorted by id.
     """
-    parent: dict[str, str] = {}
-    best: dict[str, tuple[float, bool]] = {}
-    for pair in pairs:
-        one, other = _root(parent, pair.one), _root(parent, pair.other)
-        parent[max(one, other)] = min(one, other)
-        for doc_id in (pair.one, pair.other):
-            best[doc_id] = max(best.get(doc_id, (0.0, False)), (pair.similarity, pair.is_exact))
-    rows = [
-        {
-            "doc_id": doc_id,
-            "canonical_id": root,
-            "kind": "exact" if best[doc_id][1] else "near",
-            "similarity": best[doc_id][0],
-            "run_id": run_id,
-        }
-        for doc_id in sorted(best)
-        if (root := _root(parent, doc_id)) != doc_id
-    ]
-    return pa.Table.from_pylist(rows, DUPLICATES)
-
-
-def _root(parent: dict[str, str], doc_id: str) -> str:
-    root = doc_id
-    while (above := parent.setdefault(root, root)) != root:
-        root = above
-    while parent[doc_id] != root:
-        parent[doc_id], doc_id = root, parent[doc_id]
-    return root
+    sides = pa.chunked_array([*pairs["one"].chunks, *pairs["other"].chunks], pa.string())
+    ids = sides.unique().sort()
+    # Codes are given in the order of first appearance, which is that of the ids.
+    codes = pa.chunked_array([ids, *sides.chunks]).combine_chunks().dictionary_encode().indices.to_numpy()
+    one, other = np.split(codes[len(ids) :], 2)
+    graph = coo_array((np.ones(len(one), bool), (one, other)), (len(ids), len(ids)))
+    _, groups = connected_components(graph, directed=False)
+    # Ids are sorted, so the first of a group is its smallest.
+    _, smallest = np.unique(groups, return_index=True)
+    canonical = smallest[groups]
+    nearest, is_exact = np.zeros(len(ids)), np.zeros(len(ids), bool)
+    for side in (one, other):
+        np.maximum.at(nearest, side, pairs["similarity"].to_numpy())
+        np.logical_or.at(is_exact, side, pairs["is_exact"].to_numpy())
+    others = np.flatnonzero(canonical != np.arange(len(ids)))
+    columns = {
+        "doc_id": ids.take(others),
+        "canonical_id": ids.take(canonical[others]),
+        "kind": np.where(is_exact[others], "exact", "near"),
+        "similarity": nearest[others].astype(np.float32),
+        "run_id": [run_id] * len(others),
+    }
+    return pa.table(columns, DUPLICATES)

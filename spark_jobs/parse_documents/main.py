@@ -1,6 +1,6 @@
 """Bring the document tables up to date with the sources, check them, publish them."""
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from forebay.errors import ConfigurationError, QualityError
 from forebay.settings import CorpusSettings, DuplicateSettings, PathSettings, SparkSettings
@@ -10,7 +10,8 @@ from quality.suites.documents import DOCUMENT_CHECKS, check_documents
 from quality.validate import CheckOutcome
 from spark_jobs.lance_frames import read_lance
 from spark_jobs.metrics import duplicate_keys
-from spark_jobs.parse_documents.duplicates import candidate_pairs, duplicates_of, similar_pairs
+from spark_jobs.parse_documents.comparisons import compare_documents
+from spark_jobs.parse_documents.duplicates import duplicates_of
 from spark_jobs.parse_documents.ingestion import Ingestion, SourceCounts
 from spark_jobs.parse_documents.reading import ReadingPlan, parser_fingerprint, plan_reading
 from spark_jobs.parse_documents.tables import DocumentTables
@@ -73,14 +74,12 @@ def _planned(source: Source, tables: DocumentTables, parser: str, report: Report
 
 
 def _deduplicate(spark: SparkSession, tables: DocumentTables, settings: DuplicateSettings, orders: JobOrders) -> int:
-    if settings.scope == "off":
-        tables.replace_duplicates(duplicates_of([], orders.run_id))
-        return 0
-    keys = read_lance(spark, tables.documents.uri, columns=["doc_id", "source", "bands"])
-    pairs = candidate_pairs(keys, settings).persist()
-    texts: DataFrame = read_lance(spark, tables.documents.uri, columns=["doc_id", "text"])
-    alike = similar_pairs(pairs, texts, settings) if pairs.count() else []
-    found = duplicates_of(alike, orders.run_id)
+    alike = "false"
+    if settings.scope != "off":
+        compare_documents(spark, tables, settings, orders.run_id)
+        alike = f"similarity >= {settings.threshold}"
+    columns = ["one", "other", "similarity", "is_exact"]
+    found = duplicates_of(tables.comparisons.newest().to_table(columns=columns, filter=alike), orders.run_id)
     tables.replace_duplicates(found)
     return found.num_rows
 

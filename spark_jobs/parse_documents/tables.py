@@ -7,16 +7,17 @@ import pyarrow as pa
 
 from forebay.documents import content_hash
 from forebay.settings import DuplicateSettings
-from forebay.tables import Table, document_table, duplicate_table, quarantine_table, unit_table
+from forebay.tables import Table, comparison_table, document_table, duplicate_table, quarantine_table, unit_table
 
 __all__ = ["DocumentTables"]
 
 
 @dataclass(frozen=True)
 class DocumentTables:
-    """The tables of documents, duplicates, rejects and units."""
+    """The tables of documents, duplicates and what they were found by, rejects and units."""
 
     documents: Table
+    comparisons: Table
     duplicates: Table
     quarantine: Table
     units: Table
@@ -24,21 +25,39 @@ class DocumentTables:
     @classmethod
     def prepare(cls, folder: Path, run_id: str) -> "DocumentTables":
         """Open them for the one run that writes them; what an earlier run left unpublished is undone."""
-        tables = cls(document_table(folder), duplicate_table(folder), quarantine_table(folder), unit_table(folder))
-        for table in (tables.documents, tables.duplicates, tables.quarantine, tables.units):
+        tables = cls(
+            document_table(folder),
+            comparison_table(folder),
+            duplicate_table(folder),
+            quarantine_table(folder),
+            unit_table(folder),
+        )
+        for table in (*tables._written_together, tables.quarantine, tables.units):
             table.prepare(run_id)
         return tables
 
     def restore(self) -> None:
         """Undo what this run wrote, except the rejects."""
-        self.documents.prepare()
-        self.duplicates.prepare()
+        for table in self._written_together:
+            table.prepare()
 
     def publish(self, settings: DuplicateSettings) -> None:
         """Publish documents and duplicates."""
-        self.documents.publish()
-        self.duplicates.publish()
-        self.documents.set_tag(_tag(settings), self.documents.newest().version)
+        for table in self._written_together:
+            table.publish()
+        version = self.documents.newest().version
+        self.documents.set_tag(_tag(settings), version)
+        if settings.scope != "off":
+            self.documents.set_tag(_COMPARED, version)
+
+    @property
+    def _written_together(self) -> tuple[Table, ...]:
+        return self.documents, self.comparisons, self.duplicates
+
+    def are_compared(self) -> bool:
+        """Say whether the published comparisons belong to the published documents."""
+        version = self.documents.published_version()
+        return version is not None and self.documents.tag(_COMPARED) == version
 
     def are_deduplicated(self, settings: DuplicateSettings) -> bool:
         """Say whether the published duplicates belong to the published documents and these settings."""
@@ -54,6 +73,10 @@ class DocumentTables:
     def duplicate_counts(self) -> dict[str, int]:
         """Count the documents that are searched for through another one, by kind."""
         return {kind: self.duplicates.count(f"kind = '{kind}'") for kind in ("exact", "near")}
+
+
+# Another one means that comparisons of before are of no use: shingles, or their similarity, are others.
+_COMPARED = "compared-1"
 
 
 def _tag(settings: DuplicateSettings) -> str:

@@ -85,3 +85,15 @@ def test_tags_move(table):
     table.clear_tags("never")
     table.clear_tags("done")
     assert table.tag("done") is None
+
+
+def test_what_is_said_of_the_published_version_is_still_said_after_prepare(table):
+    _append(table, "a")
+    table.publish()
+    table.set_tag("done", table.published_version())
+    table.set_tag("kept-1", table.published_version())
+    kept = table.tag("kept-1")
+    _append(table, "b")
+    table.prepare()
+    assert table.tag("done") == table.published_version() == table.newest().version > kept
+    assert table.tag("kept-1") == kept

@@ -1,9 +1,12 @@
-from forebay.documents import DUPLICATES
-from spark_jobs.parse_documents.duplicates import DuplicatePair, duplicates_of
+import pyarrow as pa
+
+from forebay.documents import COMPARISONS, DUPLICATES
+from spark_jobs.parse_documents.duplicates import duplicates_of
 
 
 def _found(*pairs):
-    table = duplicates_of([DuplicatePair(*pair) for pair in pairs], "run")
+    rows = [dict(zip(COMPARISONS.names, (*pair, "run"), strict=True)) for pair in pairs]
+    table = duplicates_of(pa.Table.from_pylist(rows, COMPARISONS), "run")
     assert table.schema == DUPLICATES
     return {row["doc_id"]: (row["canonical_id"], row["kind"], round(row["similarity"], 2)) for row in table.to_pylist()}
 
