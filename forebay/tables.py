@@ -75,7 +75,7 @@ class Table:
         self.publish()
 
     def restore(self, version: int | None) -> None:
-        """Make an earlier version the newest and published one; its tags move to it."""
+        """Make an earlier version the newest and published one; its tags move to it, but for `kept-` ones."""
         if version is not None:
             lance.dataset(self.uri, version=version).restore()
             self._move_tags(version)

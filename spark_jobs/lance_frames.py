@@ -156,6 +156,7 @@ def delete_lance_keys(keys: DataFrame, count: int, table: Table) -> None:
         fragment_id = rows["fragment"][0].as_py()
         fragment = lance.dataset(uri, version=version).get_fragment(fragment_id)
         assert fragment is not None
+        # Lance calls it internal: its version is pinned.
         left = fragment.delete_rows(rows["offset"].to_pylist())
         described = None if left is None else json.dumps(left.to_json())
         return pa.table({"fragment": [fragment_id], "left": pa.array([described], pa.string())})

@@ -209,6 +209,7 @@ class QdrantEdgeRelease:
                 f"{self._manifest.embedding.dim}."
             )
         where = self._index_filter(self._where(request))
+        left = self._manifest.chunks if where is None else self._shard.count(CountRequest(exact=False, filter=where))
         vector = terms = None
         if request.mode != SearchMode.BM25:
             vector = request.vector if self._reduction is None else self._reduction(request.vector[None])[0]
@@ -220,14 +221,14 @@ class QdrantEdgeRelease:
         limit = candidates(request.top_k, rules)
         telling = terms
         is_scored_anew = request.feedback and rules.allows_feedback and vector is not None
-        # The chunks that hold a phrase may be few of those that the rarest find.
-        if terms is not None and is_scored_anew and not rules.phrases:
+        # The chunks that hold a phrase may be few of those that the rarest find; so few as a filter leaves all count.
+        is_few = bool(rules.phrases) or (where is not None and left <= limit)
+        if terms is not None and is_scored_anew and not is_few:
             telling = self._frequencies.telling(terms)
-        return _Plan(vector, terms, telling, where, limit, self._effort(limit, where), rules)
+        return _Plan(vector, terms, telling, where, limit, self._effort(limit, left), rules)
 
-    def _effort(self, limit: int, where: qdrant.Filter | None) -> SearchParams:
-        estimate = CountRequest(exact=False, filter=where)
-        share = 1.0 if where is None else self._shard.count(estimate) / max(1, self._manifest.chunks)
+    def _effort(self, limit: int, left: int) -> SearchParams:
+        share = left / max(1, self._manifest.chunks)
         return search_params(limit, self._manifest.index, len(self._manifest.shards), share)
 
     def _fed_back(self, plan: _Plan, found: Ranking) -> Ranking | None:
@@ -242,7 +243,7 @@ class QdrantEdgeRelease:
         return rank(legs, plan.rules.bm25_weight)
 
     def _ask(self, plans: Sequence[_Plan]) -> list[tuple[_Plan, Legs]]:
-        """Ask every leg of every plan at once; gives each plan as it was asked in the end."""
+        """Ask every leg of all plans at once, and BM25 again where it found too little; gives plans as asked."""
         legs = [self._legs(plan) for plan in plans]
         queries = [query for leg in legs for query in leg.values()]
         answers = iter(self._shard.query_batch(QueryBatchRequest(queries)) if queries else ())

@@ -51,6 +51,7 @@ class SearchProcesses:
         # Twice the cores in all: one search at a time takes less, and searches that fill the cores not much more.
         self._threads = max(1, min(cores, 2 * cores // processes))
         self._turn = count()
+        self._lost = set[int]()
         self._locks = [threading.Lock() for _ in range(processes)]
         self._processes: list[_Process] = []
         # Half of the cores go on with what else there is to do: searches of the release before.
@@ -107,11 +108,14 @@ class SearchProcesses:
         return answers
 
     def _held(self, wanted: int, held: ExitStack) -> list[int]:
-        """Lock processes: the first that nobody uses, whose caches are warm; of those in use by turns."""
+        """Lock processes: the first that nobody uses, whose caches are warm; of those in use by turns.
+
+        Those that could not be replaced come last.
+        """
         if wanted == 1:
-            for number, lock in enumerate(self._locks):
-                if lock.acquire(blocking=False):
-                    held.callback(lock.release)
+            for number in sorted(range(len(self._locks)), key=self._lost.__contains__):
+                if self._locks[number].acquire(blocking=False):
+                    held.callback(self._locks[number].release)
                     return [number]
         first, total = next(self._turn), len(self._processes)
         turns = sorted(
@@ -128,10 +132,12 @@ class SearchProcesses:
             return self._processes[number].receive()
         except _ENDED:
             pass
+        self._lost.add(number)
         try:
             self._processes[number].end()
             self._processes[number] = process = _Process(self._manifest, self._paths, self._threads)
             process.wait_until_open()
+            self._lost.discard(number)
             process.send(method, argument)
             return process.receive()
         except _ENDED:

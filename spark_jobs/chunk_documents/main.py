@@ -26,6 +26,8 @@ from spark_jobs.side_by_side import side_by_side
 
 __all__ = ["chunk"]
 
+# Of more no executor has to hold all, nor their places: they are shuffled.
+_FEW_DUPLICATES = 100_000
 _HISTOGRAM_BARS = 10
 
 
@@ -96,6 +98,7 @@ class _ChunkJob:
         self._orders = orders
         self._cutting = cutting
         names = ["doc_id", "canonical_id"]
+        self._are_few = duplicates.published_rows() <= _FEW_DUPLICATES
         self._duplicates = read_lance(
             spark, duplicates.uri, version=duplicates.published_version(), columns=names
         ).persist()
@@ -117,7 +120,8 @@ class _ChunkJob:
         """Check what was written."""
         where = self._orders.where
         keys = read_lance(self._spark, self._chunks.uri, columns=["chunk_id", "doc_id"], where=where).persist()
-        known = self._read(["doc_id"]).join(F.broadcast(self._duplicates), "doc_id", "left_anti")
+        duplicates = F.broadcast(self._duplicates) if self._are_few else self._duplicates
+        known = self._read(["doc_id"]).join(duplicates, "doc_id", "left_anti")
         duplicate_ids, documents_without_chunks = side_by_side(
             lambda: duplicate_keys(keys, "chunk_id"), known.join(keys, "doc_id", "left_anti").count
         )
@@ -156,7 +160,7 @@ class _ChunkJob:
         places = read_lance(
             self._spark, self._documents.uri, version=self._version, columns=["doc_id", "source", "uri"]
         )
-        return searchable_documents(documents, places, self._duplicates)
+        return searchable_documents(documents, places, self._duplicates, are_few=self._are_few)
 
     def _cut(self, doc_ids: DataFrame) -> DataFrame:
         rows = read_lance_keys(self._spark, self._documents.uri, doc_ids, version=self._version)

@@ -21,26 +21,31 @@ _CARRIED = ("doc_id", "shard", "source", "uri", "format", "language", "metadata"
 _MAX_LOCATIONS = 100
 
 
-def searchable_documents(documents: DataFrame, places: DataFrame, duplicates: DataFrame) -> DataFrame:
+def searchable_documents(documents: DataFrame, places: DataFrame, duplicates: DataFrame, *, are_few: bool) -> DataFrame:
     """Leave out duplicates, and give those that stand for them all their locations.
 
     Args:
         documents: Rows of the document table, `doc_id` and `content_hash` at least.
         places: Columns `doc_id`, `source`, `uri` of all documents.
         duplicates: Columns `doc_id`, `canonical_id`.
+        are_few: Whether every executor can hold the duplicates and their places, which saves shuffles.
 
     Returns:
         The documents that are searched, with the columns `locations` (a JSON list of the first 100 of `source`, `uri`,
         `doc_id`) and `version`, a hash that changes with the content and the locations.
     """
     place = F.struct("source", "uri", "doc_id")
+
+    def held(frame: DataFrame) -> DataFrame:
+        return F.broadcast(frame) if are_few else frame
+
     gathered = (
-        places.join(F.broadcast(duplicates), "doc_id")
+        places.join(held(duplicates), "doc_id")
         .groupBy("canonical_id")
         .agg(F.to_json(F.slice(F.array_sort(F.collect_list(place)), 1, _MAX_LOCATIONS)).alias("_places"))
     )
-    kept = documents.join(F.broadcast(duplicates.select("doc_id")), "doc_id", "left_anti")
-    joined = kept.join(F.broadcast(gathered), kept["doc_id"] == gathered["canonical_id"], "left")
+    kept = documents.join(held(duplicates.select("doc_id")), "doc_id", "left_anti")
+    joined = kept.join(held(gathered), kept["doc_id"] == gathered["canonical_id"], "left")
     version = F.when(F.col("_places").isNull(), F.col("content_hash")).otherwise(
         F.md5(F.concat_ws("\n", "content_hash", "_places"))
     )

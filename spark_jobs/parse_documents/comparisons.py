@@ -34,6 +34,8 @@ def compare_documents(spark: SparkSession, tables: DocumentTables, settings: Dup
         known = known.join(written.toDF(side), side, "left_anti")
     known = known.select(*COMPARISONS.names).persist()
     fresh = pairs.join(known, _PAIR, "left_anti").persist()
+    if not fresh.count() and known.count() == tables.comparisons.count():
+        return
     ids = fresh.select(F.explode(F.array(*_PAIR)).alias("doc_id")).distinct()
     texts = read_lance_keys(spark, tables.documents.uri, ids, columns=["doc_id", "text"])
     replace_lance(known.unionByName(compared_pairs(fresh, texts, run_id)), tables.comparisons.uri, run_id)

@@ -87,7 +87,9 @@ def duplicates_of(pairs: pa.Table, run_id: str) -> pa.Table:
     Returns:
         Rows in the schema `DUPLICATES`, sorted by id.
     """
-    sides = pa.chunked_array([*pairs["one"].chunks, *pairs["other"].chunks], pa.string())
+    # Large: together they may have more than 2 GiB of letters.
+    chunks = [*pairs["one"].chunks, *pairs["other"].chunks]
+    sides = pa.chunked_array(chunks, pa.string()).cast(pa.large_string())
     ids = sides.unique().sort()
     # Codes are given in the order of first appearance, which is that of the ids.
     codes = pa.chunked_array([ids, *sides.chunks]).combine_chunks().dictionary_encode().indices.to_numpy()
@@ -103,8 +105,8 @@ def duplicates_of(pairs: pa.Table, run_id: str) -> pa.Table:
         np.logical_or.at(is_exact, side, pairs["is_exact"].to_numpy())
     others = np.flatnonzero(canonical != np.arange(len(ids)))
     columns = {
-        "doc_id": ids.take(others),
-        "canonical_id": ids.take(canonical[others]),
+        "doc_id": ids.take(others).cast(pa.string()),
+        "canonical_id": ids.take(canonical[others]).cast(pa.string()),
         "kind": np.where(is_exact[others], "exact", "near"),
         "similarity": nearest[others].astype(np.float32),
         "run_id": [run_id] * len(others),

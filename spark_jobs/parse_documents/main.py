@@ -36,6 +36,7 @@ def ingest(orders: JobOrders, report: Reporter) -> None:
         return
     with spark_session("parse_documents", SparkSettings(), paths) as spark:
         report.started()
+        tables.begin()
         ingestion = Ingestion(spark, tables, orders, corpus, parser)
         counts = {source.name: ingestion.write(source, plan, changes) for source, changes, plan in work}
         for name, count in counts.items():

@@ -1,4 +1,4 @@
-"""The four tables that the parse job writes, and publishing them in the order in which readers may see them."""
+"""The tables that the parse job writes, and publishing them in the order in which readers may see them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,10 +41,16 @@ class DocumentTables:
         for table in self._written_together:
             table.prepare()
 
+    def begin(self) -> None:
+        """Forget what the duplicates belong to: a run that changes them may be killed."""
+        self.documents.clear_tags(_DEDUPLICATED)
+
     def publish(self, settings: DuplicateSettings) -> None:
-        """Publish documents and duplicates."""
+        """Publish documents, comparisons and duplicates."""
         for table in self._written_together:
             table.publish()
+        # Versions with a tag are kept, and with them the texts of documents that are gone.
+        self.documents.clear_tags("compared-")
         version = self.documents.newest().version
         self.documents.set_tag(_tag(settings), version)
         if settings.scope != "off":
@@ -75,9 +81,10 @@ class DocumentTables:
         return {kind: self.duplicates.count(f"kind = '{kind}'") for kind in ("exact", "near")}
 
 
+_DEDUPLICATED = "deduplicated-"
 # Another one means that comparisons of before are of no use: shingles, or their similarity, are others.
 _COMPARED = "compared-1"
 
 
 def _tag(settings: DuplicateSettings) -> str:
-    return f"deduplicated-{content_hash(settings.model_dump_json())[:12]}"
+    return f"{_DEDUPLICATED}{content_hash(settings.model_dump_json())[:12]}"

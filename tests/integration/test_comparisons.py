@@ -3,6 +3,7 @@ import pytest
 
 from forebay.documents import DOCUMENTS
 from forebay.settings import DuplicateSettings
+from forebay.tables import comparison_table, document_table
 from spark_jobs import lance_frames
 from spark_jobs.parse_documents.comparisons import compare_documents
 from spark_jobs.parse_documents.signatures import bands_of, shingles_of
@@ -83,6 +84,34 @@ def test_where_documents_were_published_without_them_all_are_compared(corpus):
     tables.documents.append(pa.Table.from_pylist([_row("c", _TEXT, "another")], DOCUMENTS))
     tables.documents.publish()
     assert {run for run, _ in corpus.run().values()} == {"2"}
+
+
+def test_a_run_that_dies_between_publishing_documents_and_comparisons_makes_the_next_one_compare_all(corpus):
+    corpus.run({"a": _TEXT, "b": _TEXT})
+    corpus.run({"b": f"{_TEXT} again"}, is_published=False)
+    document_table(corpus._folder).publish()
+    (found,) = corpus.run().values()
+    assert found[0] == "3"
+    assert found[1] < 1
+
+
+def test_a_run_that_changes_nothing_writes_nothing(corpus):
+    corpus.run({"a": _TEXT, "b": _TEXT})
+    version = comparison_table(corpus._folder).newest().version
+    corpus.run({"x": "words of its own"})
+    assert comparison_table(corpus._folder).newest().version == version
+
+
+def test_settings_that_come_back_are_not_taken_for_those_of_the_duplicates(tmp_path):
+    tables = DocumentTables.prepare(tmp_path, "run")
+    before, after = DuplicateSettings(), DuplicateSettings(threshold=0.5)
+    tables.publish(before)
+    assert tables.are_deduplicated(before)
+    tables.begin()
+    assert not tables.are_deduplicated(before)
+    tables.publish(after)
+    assert tables.are_deduplicated(after)
+    assert not tables.are_deduplicated(before)
 
 
 def test_a_wider_scope_compares_what_was_not(corpus):

@@ -5,7 +5,7 @@ from pyspark.errors import PythonException
 
 from forebay.tables import Table
 from spark_jobs import lance_frames
-from spark_jobs.lance_frames import append_lance, delete_lance_keys, read_lance, read_lance_keys
+from spark_jobs.lance_frames import append_lance, delete_lance_keys, read_lance, read_lance_keys, replace_lance
 
 _SCHEMA = pa.schema([("key", pa.string()), ("number", pa.int64()), ("vector", pa.list_(pa.float32(), 2))])
 
@@ -112,3 +112,15 @@ def test_rows_are_deleted_by_key_whether_looked_up_or_joined(spark, tmp_path, mo
     delete_lance_keys(spark.createDataFrame(pa.table({"key": ["gone"]})), 1, table)
     delete_lance_keys(spark.createDataFrame([], "key string"), 0, table)
     assert table.newest().version == version + 1
+
+
+def test_other_rows_take_the_place_of_all_in_one_commit(spark, uri):
+    _write(uri, 4, 8)
+    version = lance.dataset(uri).version
+    replace_lance(read_lance(spark, uri, where="number > 5"), uri, "run 7")
+    table = lance.dataset(uri)
+    assert table.to_table().to_pylist() == _rows(6, 8)
+    assert (table.version, table.schema) == (version + 1, _SCHEMA)
+    assert table.read_transaction(table.version).transaction_properties["forebay.run_id"] == "run 7"
+    replace_lance(read_lance(spark, uri, where="false"), uri, "run 8")
+    assert lance.dataset(uri).count_rows() == 0

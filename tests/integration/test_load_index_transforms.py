@@ -33,7 +33,7 @@ def _hashes(spark, rows):
 
 def _held(root, ref):
     shard = EdgeShard.load(str(root / ref.path))
-    points, _ = shard.scroll(ScrollRequest(limit=1000, with_payload=True))
+    points, _ = shard.scroll(ScrollRequest(limit=10_000, with_payload=True))
     held = {str(point.id): point.payload["text"] for point in points}
     shard.close()
     return held
@@ -68,7 +68,13 @@ def test_a_shard_whose_chunks_are_more_than_a_batch_is_divided_rightly(spark, tm
     rows, embeddings = _frames(spark, _rows(texts))
     (base,) = refs_of(built_shards(rows, embeddings, {0: content_hash("before")}, {}, None, store))
     assert base.chunks == 3000
-    gone = _rows(texts)[:2900]
+    gone, left = _rows(texts)[:2900], _rows(texts)[2900:]
     removed = spark.createDataFrame(pa.Table.from_pylist(gone).select(["shard", "chunk_id"]))
-    (ref,) = refs_of(built_shards(rows.limit(0), embeddings, {0: content_hash("after")}, {0: base}, removed, store))
-    assert set(_held(tmp_path, ref)) == {row["chunk_id"] for row in _rows(texts)[2900:]}
+    contents, bases = {0: content_hash("after")}, {0: base}
+    (ref,) = refs_of(built_shards(rows.limit(0), embeddings, contents, bases, removed, store))
+    assert set(_held(tmp_path, ref)) == {row["chunk_id"] for row in left}
+
+    new = _rows({2 * n: f"wing number{n}" for n in range(3000, 6000)})
+    rows, embeddings = _frames(spark, new)
+    (ref,) = refs_of(built_shards(rows, embeddings, {0: content_hash("both")}, bases, removed, store))
+    assert set(_held(tmp_path, ref)) == {row["chunk_id"] for row in [*left, *new]}

@@ -105,6 +105,26 @@ def test_one_question_goes_to_the_first_process_that_is_free(release):
     assert (first._asked, second._asked) == (2, 1)
 
 
+def test_a_process_that_can_not_be_replaced_is_asked_last(release, searchers, monkeypatch):
+    expected = release.search(_requests("wing"))
+
+    def fail(*_):
+        raise ReleaseError("no memory")
+
+    first, _ = release._processes
+    first._process.kill()
+    first._process.join()
+    with monkeypatch.context() as patched:
+        patched.setattr(search_processes, "_Process", fail)
+        with pytest.raises(ReleaseError, match="no memory"):
+            release.search(_requests("wing"))
+    assert release.search(_requests("wing")) == expected
+    assert len(searchers()) == 1
+    with release._locks[1]:
+        assert release.search(_requests("wing")) == expected
+    assert len(searchers()) == 2
+
+
 def test_one_bad_request_leaves_no_answer_behind(release):
     expected = release.search(_requests(*_TEXTS))
     with pytest.raises(FilterError):
