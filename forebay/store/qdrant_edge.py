@@ -50,6 +50,8 @@ __all__ = ["QdrantEdgeRelease", "QdrantEdgeStore"]
 
 # Shards, of which each is searched with the least effort.
 _VERY_MANY = 1_000
+# Least part of the chunks that a filter leaves for BM25 to be asked for the telling terms first.
+_WIDE = 0.05
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ class QdrantEdgeRelease:
                 f"{self._manifest.embedding.dim}."
             )
         where = self._index_filter(self._where(request))
-        left = self._manifest.chunks if where is None else self._shard.count(CountRequest(exact=False, filter=where))
+        share = 1.0 if where is None else self._share_of(where)
         vector = terms = None
         if request.mode != SearchMode.BM25:
             vector = request.vector if self._reduction is None else self._reduction(request.vector[None])[0]
@@ -221,15 +223,16 @@ class QdrantEdgeRelease:
         limit = candidates(request.top_k, rules)
         telling = terms
         is_scored_anew = request.feedback and rules.allows_feedback and vector is not None
-        # The chunks that hold a phrase may be few of those that the rarest find; so few as a filter leaves all count.
-        is_few = bool(rules.phrases) or (where is not None and left <= limit)
-        if terms is not None and is_scored_anew and not is_few:
+        # The chunks that hold a phrase may be few of those that the rarest find; where a filter leaves little, reading
+        # every term costs less than what it finds is worth.
+        if terms is not None and is_scored_anew and not rules.phrases and share >= _WIDE:
             telling = self._frequencies.telling(terms)
-        return _Plan(vector, terms, telling, where, limit, self._effort(limit, left), rules)
+        params = search_params(limit, self._manifest.index, len(self._manifest.shards), share)
+        return _Plan(vector, terms, telling, where, limit, params, rules)
 
-    def _effort(self, limit: int, left: int) -> SearchParams:
-        share = left / max(1, self._manifest.chunks)
-        return search_params(limit, self._manifest.index, len(self._manifest.shards), share)
+    def _share_of(self, where: qdrant.Filter) -> float:
+        """Estimate which part of the chunks a filter leaves."""
+        return self._shard.count(CountRequest(exact=False, filter=where)) / max(1, self._manifest.chunks)
 
     def _fed_back(self, plan: _Plan, found: Ranking) -> Ranking | None:
         """Order the best of a hybrid search anew, by the question moved towards its first hits.

@@ -128,6 +128,8 @@ def test_of_what_a_filter_leaves_every_term_is_asked_only_where_the_rarest_find_
 
     assert found(1) == (["wing"], 40)
     assert found(2) == ([], 40)
+    monkeypatch.setattr("forebay.store.qdrant_edge._WIDE", 0.5)
+    assert found(1) == ([], 40)
     opened.close()
 
 
