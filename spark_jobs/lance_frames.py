@@ -172,14 +172,16 @@ def append_lance(frame: DataFrame, uri: str, run_id: str) -> None:
     """Append rows to a table in one commit that carries the run's id; no rows, no commit."""
     version = lance.dataset(uri).version
     if fragments := _written(frame, uri, "append"):
-        _commit(uri, version, lance.LanceOperation.Append(fragments), run_id)
+        properties = {"forebay.run_id": run_id}
+        append = lance.LanceOperation.Append(fragments)
+        lance.LanceDataset.commit(uri, lance.Transaction(version, append, transaction_properties=properties))
 
 
-def replace_lance(frame: DataFrame, uri: str, run_id: str) -> None:
-    """Put other rows in the place of all of a table, in one commit that carries the run's id."""
-    table = lance.dataset(uri)
-    operation = lance.LanceOperation.Overwrite(table.schema, _written(frame, uri, "overwrite"))
-    _commit(uri, table.version, operation, run_id)
+def replace_lance(frame: DataFrame, table: Table) -> None:
+    """Put other rows in the place of all of a table, in one commit of the run that prepared it."""
+    dataset = table.newest()
+    fragments = _written(frame, table.uri, "overwrite")
+    table.commit(lance.LanceOperation.Overwrite(dataset.schema, fragments), dataset.version)
 
 
 def _written(frame: DataFrame, uri: str, mode: str) -> list[FragmentMetadata]:
@@ -198,8 +200,3 @@ def _written(frame: DataFrame, uri: str, mode: str) -> list[FragmentMetadata]:
 
     rows = frame.mapInArrow(write, "fragment string").collect()
     return [FragmentMetadata.from_json(row["fragment"]) for row in rows]
-
-
-def _commit(uri: str, version: int, operation: "lance.LanceOperation.BaseOperation", run_id: str) -> None:
-    transaction = lance.Transaction(version, operation, transaction_properties={"forebay.run_id": run_id})
-    lance.LanceDataset.commit(uri, transaction)

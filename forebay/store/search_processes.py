@@ -118,9 +118,8 @@ class SearchProcesses:
                     held.callback(self._locks[number].release)
                     return [number]
         first, total = next(self._turn), len(self._processes)
-        turns = sorted(
-            ((first + step) % total for step in range(total)), key=lambda number: self._locks[number].locked()
-        )
+        turns = [(first + step) % total for step in range(total)]
+        turns.sort(key=lambda number: (number in self._lost, self._locks[number].locked()))
         # In ascending order, so that two callers never wait for each other.
         numbers = sorted(turns[:wanted])
         for number in numbers:

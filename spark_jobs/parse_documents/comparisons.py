@@ -38,9 +38,7 @@ def compare_documents(spark: SparkSession, tables: DocumentTables, settings: Dup
         return
     ids = fresh.select(F.explode(F.array(*_PAIR)).alias("doc_id")).distinct()
     texts = read_lance_keys(spark, tables.documents.uri, ids, columns=["doc_id", "text"])
-    replace_lance(known.unionByName(compared_pairs(fresh, texts, run_id)), tables.comparisons.uri, run_id)
-    for frame in (pairs, known, fresh):
-        frame.unpersist()
+    replace_lance(known.unionByName(compared_pairs(fresh, texts, run_id)), tables.comparisons)
 
 
 def _known(spark: SparkSession, tables: DocumentTables) -> DataFrame:

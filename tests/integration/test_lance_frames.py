@@ -114,13 +114,15 @@ def test_rows_are_deleted_by_key_whether_looked_up_or_joined(spark, tmp_path, mo
     assert table.newest().version == version + 1
 
 
-def test_other_rows_take_the_place_of_all_in_one_commit(spark, uri):
-    _write(uri, 4, 8)
-    version = lance.dataset(uri).version
-    replace_lance(read_lance(spark, uri, where="number > 5"), uri, "run 7")
-    table = lance.dataset(uri)
-    assert table.to_table().to_pylist() == _rows(6, 8)
-    assert (table.version, table.schema) == (version + 1, _SCHEMA)
-    assert table.read_transaction(table.version).transaction_properties["forebay.run_id"] == "run 7"
-    replace_lance(read_lance(spark, uri, where="false"), uri, "run 8")
-    assert lance.dataset(uri).count_rows() == 0
+def test_other_rows_take_the_place_of_all_in_one_commit(spark, tmp_path):
+    table = Table(tmp_path / "t.lance", _SCHEMA)
+    table.prepare("run 7")
+    _write(table.uri, 4, 8)
+    version = table.newest().version
+    replace_lance(read_lance(spark, table.uri, where="number > 5"), table)
+    newest = table.newest()
+    assert newest.to_table().to_pylist() == _rows(6, 8)
+    assert (newest.version, newest.schema) == (version + 1, _SCHEMA)
+    assert newest.read_transaction(newest.version).transaction_properties["forebay.run_id"] == "run 7"
+    replace_lance(read_lance(spark, table.uri, where="false"), table)
+    assert table.count() == 0
