@@ -8,7 +8,7 @@ CORPUS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo serve dagster test test-weaviate check bench-quality bench-retrieval bench-rerank bench-push bench-embed bench-vectors bench-embed-scaling bench-ingest bench-incremental bench-kills bench-weaviate-kills bench-kafka bench-canary sizing quantize clean
+.PHONY: help setup lock demo serve dagster test test-weaviate check bench-quality bench-retrieval bench-rerank bench-push bench-embed bench-vectors bench-embed-scaling bench-generate bench-ingest bench-incremental bench-kills bench-weaviate-kills bench-kafka bench-canary sizing quantize clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -60,6 +60,9 @@ bench-embed: setup ## Texts/s of the embedding engine, bare and through Spark (5
 
 bench-embed-scaling: setup ## Workers against threads, and what more executors would bring (3 minutes)
 	@$(BIN)/python benchmarks/embedding_scaling.py
+
+bench-generate: setup ## Tokens/s and time to first token of the generator, as published and as AWQ (5 minutes)
+	@$(BIN)/python benchmarks/generation.py
 
 bench-vectors: setup ## Recall, size and speed of smaller vectors on 100,000 real chunks (25 minutes, later 8)
 	@$(BIN)/python benchmarks/vectors.py

