@@ -3,32 +3,36 @@
 Shards are built by the product's own store, two at a time as Spark's two cores do; then one client and eight ask the
 processes that search them.
 Recall is against exact search over all vectors. hnswlib and FAISS, where their wheels are there (`pip install hnswlib
-faiss-cpu`), answer the same questions in turns with the vector leg. A release is switched while 50 searches a second
-arrive, answered late or not.
+faiss-cpu`), answer the same questions in turns with the index of vectors alone, and with dense searches. A release is
+switched while 50 searches a second arrive, answered late or not.
 """
 
 import argparse
 import json
 import multiprocessing
+import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
+from qdrant_edge import Query, QueryBatchRequest, QueryRequest
 
 from benchmarks.machine import report
 from benchmarks.reference_indexes import ROUNDS, Truth, Vectors, against_references, in_turns, recall_of
-from benchmarks.scale_corpus import SELECTIVITIES, ScaleCorpus, fit_corpus
+from benchmarks.scale_corpus import SELECTIVITIES, ScaleCorpus, document_of, fit_corpus
 from bentos.retriever.switching import Opened, ReleaseFollower
 from forebay.embedding.choice import resolve_spec
 from forebay.embedding.sentence_transformer import load_embedder
@@ -37,7 +41,11 @@ from forebay.releases import Evaluation, ReleaseManifest, ReleaseRegistry, now
 from forebay.settings import EmbeddingSettings, IndexSettings, PathSettings
 from forebay.store.contract import OpenRelease, SearchMode, SearchRequest, ShardRef
 from forebay.store.opening import open_index
+from forebay.store.qdrant_build import DENSE
 from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.store.qdrant_effort import search_params
+from forebay.store.qdrant_opening import open_together
+from forebay.store.query_rules import MIN_CANDIDATES
 from forebay.store.search_processes import SearchProcesses
 
 _K = 10
@@ -189,10 +197,31 @@ def _measure(
         figures["hybrid_once_qps8"] = _throughput(release, once)
         figures["prefilter"] = _prefilter(release, texts, vectors, truths)
         print({name: figures[name] for name in ("recall10", "qps8", "prefilter")}, flush=True)
-        ours = [_asking(release, request) for request in dense]
-        return figures | against_references(corpus, ours, vectors, truths["all"], figures["recall10"])
+        search = [_asking(release, request) for request in dense]
+        with _index_alone(manifest, opening.paths) as ask:
+            index = [lambda one=vector: ask(one) for vector in vectors]
+            recall = recall_of([ask_one() for ask_one in index], truths["all"])
+            return figures | against_references(corpus, index, search, vectors, truths["all"], recall)
     finally:
         release.close()
+
+
+@contextmanager
+def _index_alone(
+    manifest: ReleaseManifest, paths: PathSettings
+) -> Generator[Callable[[NDArray[np.float32]], list[str]]]:
+    """Open the shards in this process, and ask only their vectors, as thoroughly as a search does."""
+    folders = [paths.shards / ref.path for ref in manifest.shards]
+    shard = open_together(folders, min(len(folders), os.cpu_count() or 1))
+    params = search_params(MIN_CANDIDATES, manifest.index, len(folders))
+
+    def ask(question: Vectors) -> list[str]:
+        query = QueryRequest(limit=_K, query=Query.Nearest(question.tolist(), using=DENSE), params=params)
+        (found,) = shard.query_batch(QueryBatchRequest([query]))
+        return [document_of(cast("UUID", point.id)) for point in found]
+
+    yield ask
+    shard.close()
 
 
 def _asking(release: OpenRelease, request: SearchRequest) -> Callable[[], list[str]]:

@@ -20,7 +20,7 @@ from benchmarks.machine import SAMPLE
 from forebay.documents import content_hash
 from forebay.embedding import Embedder
 
-__all__ = ["SELECTIVITIES", "ScaleCorpus", "fit_corpus"]
+__all__ = ["SELECTIVITIES", "ScaleCorpus", "document_of", "fit_corpus"]
 
 SELECTIVITIES = {"0.1%": ("permille", 1000), "1%": ("percent", 100), "10%": ("tenth", 10), "50%": ("half", 2)}
 """Metadata field and modulus of each filter: every n-th chunk has 0 in it."""
@@ -111,6 +111,11 @@ def fit_corpus(embedder: Embedder, size: int, shards: int) -> ScaleCorpus:
 def _axes(differences: Vectors) -> Vectors:
     values, vectors = np.linalg.eigh(np.cov(differences.T))
     return (np.sqrt(np.maximum(values, 0))[:, None] * vectors.T).astype(np.float32)
+
+
+def document_of(chunk_id: uuid.UUID) -> str:
+    """Give the id of a chunk's document, which holds no other."""
+    return str(chunk_id.int - 1)
 
 
 def _row(number: int, text: str) -> dict[str, object]:
