@@ -14,7 +14,7 @@ from forebay.embedding.choice import settings_of_corpus
 from forebay.errors import ConfigurationError, ModelError, ReleaseError
 from forebay.generation_models import checkpoint_folders, ensure_base_checkpoint
 from forebay.java import HOW_TO_GET_JAVA, MINIMUM_JAVA, Java, find_java
-from forebay.machine import cpu_flags
+from forebay.machine import computes_on_gpu, cpu_flags, has_nvidia_gpu
 from forebay.models import model_folder
 from forebay.releases import ReleaseManifest, ReleaseRegistry
 from forebay.reranking.cross_encoder import check_cross_encoder
@@ -27,6 +27,7 @@ __all__ = [
     "check_canary",
     "check_cores",
     "check_disk",
+    "check_gpu",
     "check_java",
     "check_memory",
     "check_port",
@@ -71,6 +72,7 @@ def diagnose() -> list[Result]:
         check_cores(_usable_cores()),
         check_memory(_usable_memory_bytes()),
         check_processor(cpu_flags()),
+        *check_gpu(is_there=has_nvidia_gpu(), is_used=computes_on_gpu()),
         check_disk("disk of the data folder", paths.data.absolute(), _free_bytes(paths.data.absolute())),
         check_disk("disk of the model cache", paths.models, _free_bytes(paths.models)),
         check_port("gateway", serving.port, "FOREBAY_SERVING_PORT", is_free=_is_free(serving.host, serving.port)),
@@ -123,6 +125,16 @@ def check_processor(flags: frozenset[str]) -> Result:
         advice = "Nothing to do: models run in fp32, and the AWQ checkpoint is served on GPUs only."
         return Result("processor", Status.WARN, "no AVX-512, no bf16", advice)
     return Result("processor", Status.WARN, "unknown", "Nothing to do: models run in fp32.")
+
+
+def check_gpu(*, is_there: bool, is_used: bool) -> list[Result]:
+    """Judge whether what is installed can use an NVIDIA GPU; nothing to say where there is none."""
+    if not is_there:
+        return []
+    if is_used:
+        return [Result("GPU", Status.OK, "NVIDIA; embedding and reranking run on it")]
+    advice = "`make setup VARIANT=gpu` installs a torch and a vLLM that can (some GB)."
+    return [Result("GPU", Status.WARN, "NVIDIA, but torch is the build for processors", advice)]
 
 
 def check_disk(name: str, folder: Path, free_bytes: int) -> Result:

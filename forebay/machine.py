@@ -1,9 +1,10 @@
 """What this machine's processor can do, as far as it decides how models run."""
 
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 
-__all__ = ["cpu_flags", "has_nvidia_gpu", "multiplies_bf16", "runs_awq_on_cpu"]
+__all__ = ["computes_on_gpu", "cpu_flags", "has_nvidia_gpu", "multiplies_bf16", "runs_awq_on_cpu"]
 
 
 @lru_cache(maxsize=1)
@@ -26,6 +27,14 @@ def multiplies_bf16() -> bool:
 def has_nvidia_gpu() -> bool:
     """Say whether the system shows an NVIDIA GPU; torch, which would know for sure, takes seconds to import."""
     return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def computes_on_gpu() -> bool:
+    """Say whether models run on an NVIDIA GPU: there is one, and the installed torch is not its CPU build."""
+    try:
+        return has_nvidia_gpu() and not metadata.version("torch").endswith("+cpu")
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def runs_awq_on_cpu() -> bool:

@@ -29,7 +29,7 @@ from forebay.embedding.sentence_transformer import (
 )
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import EmbeddingError, ModelError, ReleaseError
-from forebay.machine import cpu_flags, has_nvidia_gpu, multiplies_bf16
+from forebay.machine import computes_on_gpu, cpu_flags, multiplies_bf16
 from forebay.models import folder_checksum, model_folder
 from forebay.releases import ReleaseManifest, ReleaseRegistry
 from forebay.settings import EmbeddingSettings, PathSettings
@@ -249,7 +249,7 @@ def _chosen(candidates: list[EmbeddingSpec], measured: list[Measured]) -> Calibr
 def _ways(*, is_late: bool) -> Iterator[tuple[str, str]]:
     torch = "late" if is_late else "torch"
     yield torch, "fp32"
-    has_gpu = has_nvidia_gpu()
+    has_gpu = computes_on_gpu()
     if has_gpu:
         yield torch, "fp16"
     if has_gpu or multiplies_bf16():

@@ -20,8 +20,9 @@ class SparkSettings(BaseSettings):
     driver_memory: str = "1g"
     """JVM heap of the driver; with a local master it is also the executor's."""
     gpus_per_embedding_task: float = Field(default=0.0, ge=0, le=1)
-    """Share of a GPU that a task which embeds asks for, such as 0.25; 0: none. Needs a cluster with dynamic allocation:
-    these tasks get executors with one GPU, all others executors without."""
+    """Share of a GPU that a task which embeds asks for, such as 0.25; 0: none. A cluster needs dynamic allocation:
+    these tasks get executors with one GPU, all others executors without. In a local session it says how many tasks
+    share the machine's GPU, and 0 means 0.25."""
     gpu_discovery_script: str = "/opt/gpus.sh"
     """Prints the addresses of an executor's GPUs, where the executor runs."""
     conf: dict[str, str] = {}

@@ -20,7 +20,7 @@ from quality.suites.embeddings import EMBEDDING_CHECKS, EMBEDDING_METRICS, check
 from quality.validate import CheckOutcome
 from spark_jobs.embed_chunks.transforms import observed_vectors, vectors_of
 from spark_jobs.embed_chunks.windows import reading_key, whole_windows, window_vectors_of
-from spark_jobs.gpu_executors import gpu_profile
+from spark_jobs.gpu_executors import embedding_tasks, gpu_profile
 from spark_jobs.lance_frames import append_lance, delete_lance_keys, read_lance, read_lance_keys
 from spark_jobs.metrics import count_where
 from spark_jobs.pipes import JobOrders, Reporter, run_job
@@ -152,7 +152,8 @@ class _EmbedJob:
         return texts.select("text_hash", "title", "heading_path", "text").dropDuplicates(["text_hash"])
 
     def _vectors(self, texts: DataFrame, pending: DataFrame, settings: EmbeddingSettings) -> DataFrame:
-        spread = texts.repartition(self._spark.sparkContext.defaultParallelism)
+        spark_settings = SparkSettings()
+        spread = texts.repartition(embedding_tasks(spark_settings, self._spark.sparkContext.defaultParallelism))
         make = window_vectors_of if self._spec.is_late else vectors_of
         made = make(
             texts if self._spec.is_late else spread,
@@ -160,7 +161,7 @@ class _EmbedJob:
             self._paths.models,
             batch_tokens=settings.batch_tokens,
             run_id=self._orders.run_id,
-            profile=gpu_profile(SparkSettings()),
+            profile=gpu_profile(spark_settings),
         )
         # Of a window that an earlier run has left a part of out, the rest has its vectors already.
         return made.join(pending, "text_hash", "left_semi") if self._spec.is_late else made

@@ -8,7 +8,7 @@ from forebay.chunks import embedded_text
 from forebay.embedding.choice import calibrate, candidate_specs
 from forebay.embedding.parity_texts import PARITY_TEXTS
 from forebay.embedding.sentence_transformer import SentenceTransformerEmbedder, engine_of
-from forebay.machine import has_nvidia_gpu
+from forebay.machine import computes_on_gpu
 from forebay.models import model_folder
 from forebay.reranking.cross_encoder import CrossEncoderScorer
 from forebay.settings import EmbeddingSettings, PathSettings, SparkSettings
@@ -16,7 +16,7 @@ from spark_jobs.embed_chunks.transforms import vectors_of
 from spark_jobs.session import spark_session, stop_session
 from tests.cross_encoder import write_cross_encoder
 
-pytestmark = pytest.mark.skipif(not has_nvidia_gpu(), reason="there is no NVIDIA GPU here")
+pytestmark = pytest.mark.skipif(not computes_on_gpu(), reason="no NVIDIA GPU here, or a torch that can't use it")
 
 _SETTINGS = EmbeddingSettings(engine="torch")
 # Of unlike lengths, so that batches are of many shapes, and more than fit into one window of the tokenizer.

@@ -12,6 +12,7 @@ from forebay.doctor import (
     check_canary,
     check_cores,
     check_disk,
+    check_gpu,
     check_java,
     check_memory,
     check_port,
@@ -65,6 +66,14 @@ def test_processor(flags: set[str], status: Status, said: str) -> None:
     result = check_processor(frozenset(flags))
     assert result.status is status
     assert said in result.finding
+
+
+def test_a_gpu_that_the_installed_torch_cannot_use_is_said_with_what_to_do() -> None:
+    assert check_gpu(is_there=False, is_used=False) == []
+    assert [result.status for result in check_gpu(is_there=True, is_used=True)] == [Status.OK]
+    (unused,) = check_gpu(is_there=True, is_used=False)
+    assert unused.status is Status.WARN
+    assert "VARIANT=gpu" in unused.advice
 
 
 def test_disk() -> None:

@@ -3,6 +3,7 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
+from forebay import machine
 from forebay.canary.settling import introduce, reject_by_hand
 from forebay.canary.trials import CanaryRegistry
 from forebay.candidates import Candidate
@@ -140,6 +141,17 @@ def test_what_is_named_goes_before_what_a_corpus_has(paths):
     named = resolve_spec(EmbeddingSettings(engine="openvino", precision="int8"), paths)
     assert (named.engine, named.precision) == ("openvino", "int8")
     assert not _kept(paths)
+
+
+@pytest.mark.parametrize(
+    ("torch_version", "is_used"), [("2.13.0+cpu", False), ("2.13.0", True), ("2.11.0+cu130", True)]
+)
+def test_a_gpu_counts_where_torch_can_use_it(monkeypatch, torch_version, is_used):
+    monkeypatch.setattr(machine, "has_nvidia_gpu", lambda: True)
+    monkeypatch.setattr(machine.metadata, "version", lambda _: torch_version)
+    engines = {(spec.engine, spec.precision) for spec in candidate_specs(EmbeddingSettings(), _FOLDER)}
+    assert (("torch", "fp16") in engines) == is_used
+    assert (("openvino", "int8") in engines) != is_used
 
 
 def test_an_engine_without_parity_is_not_chosen(tmp_path):
