@@ -168,25 +168,23 @@ def delete_lance_keys(keys: DataFrame, count: int, table: Table) -> None:
         table.commit(lance.LanceOperation.Delete(left, emptied, f"{name} among {count} keys"), version)
 
 
-def append_lance(frame: DataFrame, uri: str, run_id: str) -> None:
-    """Append rows to a table in one commit that carries the run's id; no rows, no commit."""
-    version = lance.dataset(uri).version
-    if fragments := _written(frame, uri, "append"):
-        properties = {"forebay.run_id": run_id}
-        append = lance.LanceOperation.Append(fragments)
-        lance.LanceDataset.commit(uri, lance.Transaction(version, append, transaction_properties=properties))
+def append_lance(frame: DataFrame, table: Table) -> None:
+    """Append rows to a table in one commit of the run that prepared it; no rows, no commit."""
+    dataset = table.newest()
+    if fragments := _written(frame, dataset, "append"):
+        table.commit(lance.LanceOperation.Append(fragments), dataset.version)
 
 
 def replace_lance(frame: DataFrame, table: Table) -> None:
     """Put other rows in the place of all of a table, in one commit of the run that prepared it."""
     dataset = table.newest()
-    fragments = _written(frame, table.uri, "overwrite")
+    fragments = _written(frame, dataset, "overwrite")
     table.commit(lance.LanceOperation.Overwrite(dataset.schema, fragments), dataset.version)
 
 
-def _written(frame: DataFrame, uri: str, mode: str) -> list[FragmentMetadata]:
+def _written(frame: DataFrame, dataset: lance.LanceDataset, mode: str) -> list[FragmentMetadata]:
     """Write rows as fragments that belong to no version yet."""
-    schema = lance.dataset(uri).schema
+    uri, schema = dataset.uri, dataset.schema
 
     def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         filled = (batch.cast(schema) for batch in batches if batch.num_rows)

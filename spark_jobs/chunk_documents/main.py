@@ -112,7 +112,7 @@ class _ChunkJob:
         if counts["new"] + counts["changed"]:
             observation = Observation("chunks")
             rows = self._cut(diff.where("change IN ('new', 'changed')").select("doc_id"))
-            append_lance(_observed(rows, observation, max_tokens), self._chunks.uri, self._orders.run_id)
+            append_lance(_observed(rows, observation, max_tokens), self._chunks)
             metrics = {name: int(observation.get[name]) for name in CHUNK_METRICS}
         return {name: counts[name] for name in ("new", "changed", "unchanged", "deleted")}, metrics
 

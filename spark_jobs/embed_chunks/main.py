@@ -173,7 +173,7 @@ class _EmbedJob:
             QualityError: some are broken; none of them is kept.
         """
         observation = Observation(name)
-        append_lance(observed_vectors(rows, observation, self._spec.dim), self._embeddings.uri, self._orders.run_id)
+        append_lance(observed_vectors(rows, observation, self._spec.dim), self._embeddings)
         broken = {metric: observation.get[metric] for metric in EMBEDDING_METRICS if observation.get[metric]}
         if broken:
             self._embeddings.prepare()

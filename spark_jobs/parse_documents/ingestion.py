@@ -161,7 +161,7 @@ class Ingestion:
     def _write_documents(self, diff: DataFrame, counts: Counter[str], added: DataFrame | None) -> None:
         delete_outdated(diff, counts, self._tables.documents)
         if added is not None:
-            append_lance(added, self._tables.documents.uri, self._orders.run_id)
+            append_lance(added, self._tables.documents)
 
     def _write_rejects(self, parsed: DataFrame, plan: ReadingPlan, source: str, listing: Changes) -> None:
         """Replace the rejects of the units that were read or are gone, or of the messages that were read again."""
@@ -172,7 +172,7 @@ class Ingestion:
         else:
             places = [row["uri"] for row in rejects.select("uri").collect()]
             self._tables.quarantine.delete_keys("uri", places, where=where)
-        append_lance(rejects, self._tables.quarantine.uri, self._orders.run_id)
+        append_lance(rejects, self._tables.quarantine)
 
 
 def _rejected(row: dict[str, str]) -> Rejected:

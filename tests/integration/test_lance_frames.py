@@ -11,9 +11,15 @@ _SCHEMA = pa.schema([("key", pa.string()), ("number", pa.int64()), ("vector", pa
 
 
 @pytest.fixture
-def uri(tmp_path):
-    lance.write_dataset(pa.Table.from_batches([], _SCHEMA), str(tmp_path / "t.lance"))
-    return str(tmp_path / "t.lance")
+def table(tmp_path):
+    table = Table(tmp_path / "t.lance", _SCHEMA)
+    table.prepare("run 7")
+    return table
+
+
+@pytest.fixture
+def uri(table):
+    return table.uri
 
 
 def _rows(first, last):
@@ -30,33 +36,33 @@ def _numbers(frame):
     return sorted(row["number"] for row in frame.collect())
 
 
-def test_rows_of_many_tasks_come_in_one_commit_with_the_runs_id(spark, uri):
+def test_rows_of_many_tasks_come_in_one_commit_with_the_runs_id(spark, table):
     frame = spark.createDataFrame(pa.Table.from_pylist(_rows(0, 40))).repartition(4)
-    append_lance(frame, uri, "run 7")
-    table = lance.dataset(uri)
-    assert table.version == 2
-    assert table.read_transaction(2).transaction_properties["forebay.run_id"] == "run 7"
-    assert table.schema == _SCHEMA
-    assert sorted(table.to_table().to_pylist(), key=lambda row: row["number"]) == _rows(0, 40)
+    append_lance(frame, table)
+    newest = table.newest()
+    assert newest.version == 2
+    assert newest.read_transaction(2).transaction_properties["forebay.run_id"] == "run 7"
+    assert newest.schema == _SCHEMA
+    assert sorted(newest.to_table().to_pylist(), key=lambda row: row["number"]) == _rows(0, 40)
 
 
-def test_no_rows_are_no_commit(spark, uri):
-    append_lance(read_lance(spark, uri), uri, "run")
-    assert lance.dataset(uri).version == 1
+def test_no_rows_are_no_commit(spark, table):
+    append_lance(read_lance(spark, table.uri), table)
+    assert table.newest().version == 1
 
 
-def test_a_failed_task_leaves_the_table_as_it_was(spark, uri):
-    _write(uri, 5)
+def test_a_failed_task_leaves_the_table_as_it_was(spark, table):
+    _write(table.uri, 5)
 
     def fail(batches):
         yield next(batches)
         raise RuntimeError("a task fails")
 
-    frame = read_lance(spark, uri)
+    frame = read_lance(spark, table.uri)
     with pytest.raises(PythonException, match="a task fails"):
-        append_lance(frame.mapInArrow(fail, frame.schema), uri, "run")
-    assert lance.dataset(uri).version == 2
-    assert lance.dataset(uri).count_rows() == 5
+        append_lance(frame.mapInArrow(fail, frame.schema), table)
+    assert table.newest().version == 2
+    assert table.count() == 5
 
 
 def test_a_frame_is_of_the_version_at_its_making(spark, uri):
@@ -94,10 +100,8 @@ def test_rows_are_found_by_key_whether_looked_up_or_joined(spark, uri, monkeypat
 
 
 @pytest.mark.parametrize("looked_up", [0, 100])
-def test_rows_are_deleted_by_key_whether_looked_up_or_joined(spark, tmp_path, monkeypatch, looked_up):
+def test_rows_are_deleted_by_key_whether_looked_up_or_joined(spark, table, monkeypatch, looked_up):
     monkeypatch.setattr(lance_frames, "_LOOKED_UP_KEYS", looked_up)
-    table = Table(tmp_path / "t.lance", _SCHEMA)
-    table.prepare("run 7")
     _write(table.uri, 4, 8, 12)
     table.delete("key = 'k9'")
     keys = [*(f"k{number}" for number in (0, 4, 5, 6, 7, 9, 10)), "gone"]
@@ -114,9 +118,7 @@ def test_rows_are_deleted_by_key_whether_looked_up_or_joined(spark, tmp_path, mo
     assert table.newest().version == version + 1
 
 
-def test_other_rows_take_the_place_of_all_in_one_commit(spark, tmp_path):
-    table = Table(tmp_path / "t.lance", _SCHEMA)
-    table.prepare("run 7")
+def test_other_rows_take_the_place_of_all_in_one_commit(spark, table):
     _write(table.uri, 4, 8)
     version = table.newest().version
     replace_lance(read_lance(spark, table.uri, where="number > 5"), table)
