@@ -120,14 +120,14 @@ def _measured(workers: int, threads: int) -> dict[str, float]:
         cores = SparkSettings(master=f"local[{workers * threads}]", conf=conf)
         with spark_session("embedding scaling", cores, scratch) as spark:
             frame = spark.createDataFrame(rows, "text_hash string, title string, heading_path string, text string")
-            frame = frame.repartition(workers).persist()
-            frame.count()
+            frame.persist().count()
 
             def embed(n_rows: int) -> float:
                 vectors = vectors_of(
-                    frame.limit(n_rows).repartition(workers) if n_rows < _CHUNKS else frame,
+                    frame.limit(n_rows) if n_rows < _CHUNKS else frame,
                     spec,
                     paths.models,
+                    tasks=workers,
                     batch_tokens=settings.batch_tokens,
                     run_id="bench",
                 )

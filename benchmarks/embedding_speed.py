@@ -33,6 +33,7 @@ from forebay.embedding.spec import EmbeddingSpec
 from forebay.models import model_folder
 from forebay.settings import EmbeddingSettings, PathSettings, SparkSettings
 from spark_jobs.embed_chunks.transforms import vectors_of
+from spark_jobs.gpu_executors import embedding_tasks
 from spark_jobs.session import spark_session
 
 _DIFFERENT_CHUNKS = 2048
@@ -127,8 +128,8 @@ def _through_spark(
     frame.persist().count()
 
     def embed() -> None:
-        texts = frame.repartition(spark.sparkContext.defaultParallelism)
-        vectors = vectors_of(texts, spec, paths.models, batch_tokens=settings.batch_tokens, run_id="bench")
+        tasks = embedding_tasks(spec.engine, SparkSettings(), spark.sparkContext.defaultParallelism)
+        vectors = vectors_of(frame, spec, paths.models, tasks=tasks, batch_tokens=settings.batch_tokens, run_id="bench")
         vectors.write.format("noop").mode("overwrite").save()
 
     return embed

@@ -23,6 +23,7 @@ from bentos.generator.checkpoint import Checkpoint, list_checkpoints
 from bentos.generator.hardware import Hardware, detect_hardware
 from bentos.generator.protocol import GenerationRequest
 from bentos.generator.supervisor import Supervisor
+from bentos.generator.vllm_server import most_sequences
 from forebay.generation_models import checkpoint_folders, ensure_base_checkpoint
 from forebay.settings import GeneratorSettings, PathSettings
 
@@ -46,13 +47,16 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16], help="callers at once, one round for each")
     parser.add_argument("--tokens", type=int, default=128, help="most tokens of an answer")
     arguments = parser.parse_args()
+    if sum(arguments.clients) * (1 + _REQUESTS_PER_CLIENT) > len(_prompts()):
+        parser.error(f"there are {len(_prompts())} passages, and {1 + _REQUESTS_PER_CLIENT} are needed for each client")
     hardware = detect_hardware()
     with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
         served = {
             checkpoint.kind: asyncio.run(_measured(checkpoint, arguments, hardware, Path(folder) / "vllm.log"))
             for checkpoint in _checkpoints(hardware)
         }
-    report({"served": served, "max_sequences": GeneratorSettings().max_sequences, "has_cuda": hardware.has_cuda})
+    sequences = most_sequences(GeneratorSettings(), has_cuda=hardware.has_cuda)
+    report({"served": served, "sequences": sequences, "has_cuda": hardware.has_cuda})
 
 
 def _checkpoints(hardware: Hardware) -> list[Checkpoint]:
@@ -103,16 +107,16 @@ async def _round(
 ) -> dict[str, float]:
     async def ask(client: int) -> list[_Answer]:
         # Another passage each time and for each: none is in the prefix cache.
-        own = (prompts.pop() if len(prompts) > 1 else prompts[0] for _ in range(per_client))
+        own = [prompts.pop() for _ in range(per_client)]
         return [await _asked(supervisor, prompt, tokens) for prompt in own]
 
     began = time.perf_counter()
     answers = [answer for own in await asyncio.gather(*map(ask, range(clients))) for answer in own]
     seconds = time.perf_counter() - began
     good = [answer for answer in answers if not answer.error]
-    if not good:
+    if not any(answer.first_s for answer in good):
         return {"failed": len(answers)}
-    firsts = sorted(answer.first_s for answer in good)
+    firsts = sorted(answer.first_s for answer in good if answer.first_s)
     return {
         "tokens_per_s": round(sum(answer.tokens for answer in good) / seconds, 1),
         "tokens_per_s_each": round(

@@ -197,22 +197,27 @@ def _measure(
         figures["hybrid_once_qps8"] = _throughput(release, once)
         figures["prefilter"] = _prefilter(release, texts, vectors, truths)
         print({name: figures[name] for name in ("recall10", "qps8", "prefilter")}, flush=True)
-        search = [_asking(release, request) for request in dense]
-        with _index_alone(manifest, opening.paths) as ask:
-            index = [lambda one=vector: ask(one) for vector in vectors]
-            recall = recall_of([ask_one() for ask_one in index], truths["all"])
-            return figures | against_references(corpus, index, search, vectors, truths["all"], recall)
+        threads = min(len(manifest.shards), os.cpu_count() or 1)
+        with (
+            _index(manifest, opening.paths, threads) as index,
+            _index(manifest, opening.paths, 1) as index_in_one_thread,
+        ):
+            ours = {
+                "index": [lambda one=vector: index(one) for vector in vectors],
+                "index_in_one_thread": [lambda one=vector: index_in_one_thread(one) for vector in vectors],
+                "search": [_asking(release, request) for request in dense],
+            }
+            recall = recall_of([ask() for ask in ours["index"]], truths["all"])
+            return figures | against_references(corpus, ours, vectors, truths["all"], recall)
     finally:
         release.close()
 
 
 @contextmanager
-def _index_alone(
-    manifest: ReleaseManifest, paths: PathSettings
-) -> Generator[Callable[[NDArray[np.float32]], list[str]]]:
-    """Open the shards in this process, and ask only their vectors, as thoroughly as a search does."""
+def _index(manifest: ReleaseManifest, paths: PathSettings, threads: int) -> Generator[Callable[[Vectors], list[str]]]:
+    """Open the shards in this process, to ask for the ten nearest vectors alone, walking as far as a search does."""
     folders = [paths.shards / ref.path for ref in manifest.shards]
-    shard = open_together(folders, min(len(folders), os.cpu_count() or 1))
+    shard = open_together(folders, threads)
     params = search_params(MIN_CANDIDATES, manifest.index, len(folders))
 
     def ask(question: Vectors) -> list[str]:
@@ -220,8 +225,10 @@ def _index_alone(
         (found,) = shard.query_batch(QueryBatchRequest([query]))
         return [document_of(cast("UUID", point.id)) for point in found]
 
-    yield ask
-    shard.close()
+    try:
+        yield ask
+    finally:
+        shard.close()
 
 
 def _asking(release: OpenRelease, request: SearchRequest) -> Callable[[], list[str]]:

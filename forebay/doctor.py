@@ -132,9 +132,9 @@ def check_gpu(*, is_there: bool, is_used: bool) -> list[Result]:
     if not is_there:
         return []
     if is_used:
-        return [Result("GPU", Status.OK, "NVIDIA; embedding and reranking run on it")]
+        return [Result("GPU", Status.OK, "NVIDIA, which torch can use")]
     advice = "`make setup VARIANT=gpu` installs a torch and a vLLM that can (some GB)."
-    return [Result("GPU", Status.WARN, "NVIDIA, but torch is the build for processors", advice)]
+    return [Result("GPU", Status.WARN, "NVIDIA, but the installed torch can't use it", advice)]
 
 
 def check_disk(name: str, folder: Path, free_bytes: int) -> Result:

@@ -1,7 +1,7 @@
-"""What this machine's processor can do, as far as it decides how models run."""
+"""What this machine's processor and GPU can do, as far as it decides how models run."""
 
 from functools import lru_cache
-from importlib import metadata
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 __all__ = ["computes_on_gpu", "cpu_flags", "has_nvidia_gpu", "multiplies_bf16", "runs_awq_on_cpu"]
@@ -32,8 +32,8 @@ def has_nvidia_gpu() -> bool:
 def computes_on_gpu() -> bool:
     """Say whether models run on an NVIDIA GPU: there is one, and the installed torch is not its CPU build."""
     try:
-        return has_nvidia_gpu() and not metadata.version("torch").endswith("+cpu")
-    except metadata.PackageNotFoundError:
+        return has_nvidia_gpu() and not version("torch").endswith("+cpu")
+    except PackageNotFoundError:
         return False
 
 

@@ -11,21 +11,23 @@ from forebay.settings import SparkSettings
 __all__ = ["embedding_tasks", "gpu_profile", "take_own_gpu"]
 
 _GPU = "gpu"
+_GPU_ENGINES = {"torch", "late"}
 # Each holds the model and its batches in the GPU's memory, of which a laptop's has little.
 _LOCAL_TASKS_PER_GPU = 4
 
 
-def embedding_tasks(settings: SparkSettings, parallelism: int) -> int:
+def embedding_tasks(engine: str, settings: SparkSettings, parallelism: int) -> int:
     """Say among how many tasks the texts are divided: as many as run at once, fewer where they share a local GPU.
 
     Args:
+        engine: That embeds; `torch` and `late` compute on the GPU.
         settings: Master, and the share of a GPU that a task has; a quarter in a local session that doesn't say.
         parallelism: Tasks that Spark runs at once.
     """
-    if not _is_local(settings) or not computes_on_gpu():
+    if engine not in _GPU_ENGINES or not _is_local(settings) or not computes_on_gpu():
         return parallelism
     share = settings.gpus_per_embedding_task
-    return min(parallelism, max(1, round(1 / share)) if share else _LOCAL_TASKS_PER_GPU)
+    return min(parallelism, int(1 / share) if share else _LOCAL_TASKS_PER_GPU)
 
 
 def gpu_profile(settings: SparkSettings) -> ResourceProfile | None:

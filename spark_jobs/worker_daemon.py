@@ -10,6 +10,7 @@ import importlib.util
 from pyspark.daemon import manager
 
 from forebay.candidates import Candidate
+from forebay.machine import computes_on_gpu
 from forebay.settings import EmbeddingSettings, PathSettings
 
 _NEEDED = (
@@ -50,7 +51,7 @@ def _likely_engine() -> str:
     candidate = Candidate.load(PathSettings().shards)
     if candidate is not None and candidate.embedding.engine in _LIBRARIES:
         return candidate.embedding.engine
-    return "openvino" if importlib.util.find_spec("openvino") else "torch"
+    return "openvino" if importlib.util.find_spec("openvino") and not computes_on_gpu() else "torch"
 
 
 if __name__ == "__main__":

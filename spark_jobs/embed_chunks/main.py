@@ -153,12 +153,13 @@ class _EmbedJob:
 
     def _vectors(self, texts: DataFrame, pending: DataFrame, settings: EmbeddingSettings) -> DataFrame:
         spark_settings = SparkSettings()
-        spread = texts.repartition(embedding_tasks(spark_settings, self._spark.sparkContext.defaultParallelism))
+        tasks = embedding_tasks(self._spec.engine, spark_settings, self._spark.sparkContext.defaultParallelism)
         make = window_vectors_of if self._spec.is_late else vectors_of
         made = make(
-            texts if self._spec.is_late else spread,
+            texts,
             self._spec,
             self._paths.models,
+            tasks=tasks,
             batch_tokens=settings.batch_tokens,
             run_id=self._orders.run_id,
             profile=gpu_profile(spark_settings),

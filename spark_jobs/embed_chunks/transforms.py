@@ -29,6 +29,7 @@ def vectors_of(
     spec: EmbeddingSpec,
     models: Path,
     *,
+    tasks: int,
     batch_tokens: int | None,
     run_id: str,
     profile: ResourceProfile | None = None,
@@ -41,6 +42,7 @@ def vectors_of(
         texts: Columns `text_hash`, `title`, `heading_path`, `text`.
         spec: Model of the vectors.
         models: The model cache.
+        tasks: Among which the texts are divided.
         batch_tokens: Padded tokens of a batch; what suits the engine if None.
         run_id: Written beside every vector.
         profile: What tasks and executors ask for; nothing beside their cores if None.
@@ -59,7 +61,7 @@ def vectors_of(
             hashes, vectors = _embedded(embedder, batch)
             yield embedded_rows(hashes, vectors, run_id)
 
-    return texts.mapInArrow(embed, EMBEDDED_DDL, profile=profile)
+    return texts.repartition(tasks).mapInArrow(embed, EMBEDDED_DDL, profile=profile)
 
 
 def _embedded(embedder: Embedder, batch: pa.RecordBatch) -> tuple[pa.Array, np.ndarray]:

@@ -45,6 +45,7 @@ def window_vectors_of(
     spec: EmbeddingSpec,
     models: Path,
     *,
+    tasks: int,
     batch_tokens: int | None,
     run_id: str,
     profile: ResourceProfile | None = None,
@@ -55,6 +56,7 @@ def window_vectors_of(
         texts: Columns `text_hash`, `title`, `heading_path`, `text`; every text of a window.
         spec: Model of the vectors.
         models: The model cache.
+        tasks: Among which the texts are divided.
         batch_tokens: Padded tokens of a batch; what suits the engine if None.
         run_id: Written beside every vector.
         profile: What tasks and executors ask for; nothing beside their cores if None.
@@ -62,7 +64,6 @@ def window_vectors_of(
     Returns:
         Columns `text_hash`, `vector` (spec.dim float32, unit length), `run_id`.
     """
-    context = texts.sparkSession.sparkContext
     threads = int(texts.sparkSession.conf.get("spark.task.cpus", "1") or 1)
 
     def embed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -74,7 +75,7 @@ def window_vectors_of(
 
     number = F.substring_index("text_hash", ":", -1).cast("int")
     keyed = texts.withColumns({"_window": reading_key(), "_number": number})
-    placed = keyed.repartition(context.defaultParallelism, "_window").sortWithinPartitions("_window", "_number")
+    placed = keyed.repartition(tasks, "_window").sortWithinPartitions("_window", "_number")
     return placed.drop("_window", "_number").mapInArrow(embed, EMBEDDED_DDL, profile=profile)
 
 

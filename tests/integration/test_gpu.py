@@ -13,7 +13,7 @@ from forebay.models import model_folder
 from forebay.reranking.cross_encoder import CrossEncoderScorer
 from forebay.settings import EmbeddingSettings, PathSettings, SparkSettings
 from spark_jobs.embed_chunks.transforms import vectors_of
-from spark_jobs.session import spark_session, stop_session
+from spark_jobs.gpu_executors import embedding_tasks
 from tests.cross_encoder import write_cross_encoder
 
 pytestmark = pytest.mark.skipif(not computes_on_gpu(), reason="no NVIDIA GPU here, or a torch that can't use it")
@@ -64,14 +64,12 @@ def test_the_choice_is_torch_in_an_arithmetic_with_parity(folder, tmp_path):
     assert chosen.has_parity
 
 
-def test_tasks_of_a_local_session_share_the_gpu(folder, on_cpu, tmp_path):
+def test_tasks_of_a_local_session_share_the_gpu(spark, folder, on_cpu):
     (spec,) = candidate_specs(EmbeddingSettings(engine="torch", precision="fp16"), folder)
     rows = [{"text_hash": str(n), "title": "", "heading_path": "", "text": text} for n, text in enumerate(_TEXTS[:400])]
-    paths = PathSettings(data=tmp_path)
-    with spark_session("gpu", SparkSettings(master="local[4]"), paths) as spark:
-        frame = spark.createDataFrame(rows, "text_hash string, title string, heading_path string, text string")
-        made = vectors_of(frame.repartition(4), spec, PathSettings().models, batch_tokens=None, run_id="x").collect()
-    stop_session()
+    frame = spark.createDataFrame(rows, "text_hash string, title string, heading_path string, text string")
+    tasks = embedding_tasks(spec.engine, SparkSettings(), spark.sparkContext.defaultParallelism)
+    made = vectors_of(frame, spec, PathSettings().models, tasks=tasks, batch_tokens=None, run_id="x").collect()
     assert sorted(int(row.text_hash) for row in made) == list(range(400))
     vectors = np.array([row.vector for row in sorted(made, key=lambda row: int(row.text_hash))])
     cosines = (vectors * on_cpu([embedded_text("", "", row["text"]) for row in rows])).sum(axis=1)

@@ -148,7 +148,7 @@ def test_what_is_named_goes_before_what_a_corpus_has(paths):
 )
 def test_a_gpu_counts_where_torch_can_use_it(monkeypatch, torch_version, is_used):
     monkeypatch.setattr(machine, "has_nvidia_gpu", lambda: True)
-    monkeypatch.setattr(machine.metadata, "version", lambda _: torch_version)
+    monkeypatch.setattr(machine, "version", lambda _: torch_version)
     engines = {(spec.engine, spec.precision) for spec in candidate_specs(EmbeddingSettings(), _FOLDER)}
     assert (("torch", "fp16") in engines) == is_used
     assert (("openvino", "int8") in engines) != is_used
