@@ -16,7 +16,7 @@ from forebay.embedding.batching import token_budget_batches
 from forebay.embedding.distillation import distilled_model
 from forebay.embedding.engine import Engine, TokenBatch
 from forebay.embedding.late_engine import LateEngine
-from forebay.embedding.openvino_engine import OpenVinoEngine, exported_model
+from forebay.embedding.openvino_engine import OpenVinoEngine, exported_model, quantized_model
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.embedding.static_engine import StaticEngine
 from forebay.embedding.tokens import TokenCounter, loaded_tokenizer
@@ -148,6 +148,7 @@ def engine_of(spec: EmbeddingSpec, folder: Path, models: Path, *, threads: int |
             try:
                 with _readable(folder):
                     graph = exported_model(folder, spec.revision, models / "exports")
+                    graph = quantized_model(graph) if precision == "int8" else graph
                 return OpenVinoEngine(graph, precision, threads=threads)
             except ModuleNotFoundError as exc:
                 raise ModelError("the engine 'openvino' is not installed; install the extra `embedding-cpu`.") from exc

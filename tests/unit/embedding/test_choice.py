@@ -8,7 +8,7 @@ from forebay.canary.settling import introduce, reject_by_hand
 from forebay.canary.trials import CanaryRegistry
 from forebay.candidates import Candidate
 from forebay.embedding.choice import Calibration, Measured, calibrate, candidate_specs, corpus_specs, resolve_spec
-from forebay.embedding.openvino_engine import exported_model
+from forebay.embedding.openvino_engine import exported_model, quantized_model
 from forebay.embedding.sentence_transformer import load_embedder
 from forebay.errors import ModelError
 from forebay.models import model_folder
@@ -205,10 +205,14 @@ def test_a_model_whose_weights_are_missing_or_damaged_is_one_sentence(paths, tmp
 
 def test_an_export_is_made_once_and_leaves_nothing_beside_it(tmp_path):
     graph = exported_model(_FOLDER, "revision", tmp_path)
-    made = graph.stat().st_mtime_ns
+    quantized = quantized_model(graph)
+    made = [path.stat().st_mtime_ns for path in (graph, quantized)]
     assert exported_model(_FOLDER, "revision", tmp_path) == graph
-    assert graph.stat().st_mtime_ns == made
-    assert [path.name for path in tmp_path.iterdir()] == ["openvino-revision"]
+    assert quantized_model(graph) == quantized
+    assert [path.stat().st_mtime_ns for path in (graph, quantized)] == made
+    assert {path.name for path in tmp_path.iterdir()} == {"openvino-revision", "openvino-revision-int8"}
+    sizes = [path.with_suffix(".bin").stat().st_size for path in (graph, quantized)]
+    assert sizes[1] < 0.75 * sizes[0]
 
 
 @pytest.mark.parametrize(("engine", "precision"), [("torch", "int8"), ("openvino", "fp16"), ("late", "int8")])
