@@ -213,8 +213,11 @@ def _fill_model_cache(python: Path) -> None:
     """Let the project fill its model cache and check the checksums; it says what it does."""
     if subprocess.run([str(python), "-m", "forebay.cli.models"], cwd=ROOT, check=False).returncode:
         raise SetupError("the models are not ready; the sentence above says why.")
-    # Only speed depends on it, so that a failure stops nothing.
-    subprocess.run([str(python), "-m", "spark_jobs.class_archive"], cwd=ROOT, check=False)
+    # Only speed depends on it, so that a failure stops nothing. What Spark says at each start is of no use here.
+    command = [str(python), "-m", "spark_jobs.class_archive"]
+    archive = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+    if archive.returncode:
+        sys.stderr.write(f"{archive.stderr}\nSpark starts without it, some seconds later each time.\n")
 
 
 def _pip_configuration(python: Path, environment: dict[str, str]) -> dict[str, str]:
