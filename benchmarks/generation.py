@@ -57,6 +57,8 @@ def main() -> None:
         }
     sequences = most_sequences(GeneratorSettings(), has_cuda=hardware.has_cuda)
     report({"served": served, "sequences": sequences, "has_cuda": hardware.has_cuda})
+    if any("problem" in figures for figures in served.values()):
+        raise SystemExit(1)
 
 
 def _checkpoints(hardware: Hardware) -> list[Checkpoint]:
@@ -105,13 +107,13 @@ def _prompts() -> list[str]:
 async def _round(
     supervisor: Supervisor, prompts: list[str], clients: int, tokens: int, per_client: int = _REQUESTS_PER_CLIENT
 ) -> dict[str, float]:
-    async def ask(client: int) -> list[_Answer]:
+    async def ask() -> list[_Answer]:
         # Another passage each time and for each: none is in the prefix cache.
         own = [prompts.pop() for _ in range(per_client)]
         return [await _asked(supervisor, prompt, tokens) for prompt in own]
 
     began = time.perf_counter()
-    answers = [answer for own in await asyncio.gather(*map(ask, range(clients))) for answer in own]
+    answers = [answer for own in await asyncio.gather(*(ask() for _ in range(clients))) for answer in own]
     seconds = time.perf_counter() - began
     good = [answer for answer in answers if not answer.error]
     if not any(answer.first_s for answer in good):

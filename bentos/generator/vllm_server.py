@@ -11,7 +11,6 @@ from forebay.settings import GeneratorSettings
 __all__ = ["SERVED_NAME", "most_sequences", "vllm_command", "vllm_environment"]
 
 SERVED_NAME = "forebay"
-# More would only wait for each other on a CPU.
 _SEQUENCES_ON_CPU = 16
 _SEQUENCES_ON_GPU = 256
 # Requests that wait for a sequence; more are refused by vLLM with 503, which the gateway passes on.

@@ -135,3 +135,14 @@ def test_a_step_that_fails_says_what_was_printed_last(tmp_path: Path) -> None:
     with pytest.raises(setup.SetupError, match="no such package"):
         steps.run("packages", command, {})
     assert (tmp_path / "log").read_text() == "first\nno such package\n" or "first" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(("status", "is_told"), [(0, False), (1, True)])
+def test_what_spark_says_at_its_start_is_shown_only_where_the_class_archive_fails(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], status: int, is_told: bool
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\n[ "$2" = forebay.cli.models ] && exit 0\necho "WARN noise" >&2\nexit {status}\n')
+    python.chmod(0o755)
+    setup._fill_model_cache(python)
+    assert ("WARN noise" in capfd.readouterr().err) == is_told
