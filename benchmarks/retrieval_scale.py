@@ -58,7 +58,7 @@ _SWITCH_S = 10.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=1_000_000, help="chunks")
-    parser.add_argument("--shards", type=int, default=4)
+    parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--processes", type=int, default=2, help="processes that search; 0: this one")
     parser.add_argument("--questions", type=int, default=400)
     parser.add_argument("--folder", type=Path, help="keep the shards here, and take those that are here already")

@@ -54,37 +54,39 @@ class ScaleCorpus:
 
     def vectors(self, shard: int) -> Vectors:
         """Make the (n, dim) float32 unit vectors of a shard."""
-        numbers = self.numbers(shard)
-        return self._members(len(numbers), np.random.default_rng([_SEED, 1, shard]))
+        return np.concatenate([*self._vector_blocks(shard)])
 
     def questions(self, n: int) -> tuple[list[str], Vectors]:
         """Give n questions in words, and as (n, dim) float32 unit vectors."""
         lines = (SAMPLE / "queries.jsonl").read_text("utf-8").splitlines()
         texts = [json.loads(line)["text"] for line in lines]
-        vectors = self._members(n, np.random.default_rng([_SEED, 2]))
+        vectors = np.concatenate([*self._members(n, np.random.default_rng([_SEED, 2]))])
         return [texts[number % len(texts)] for number in range(n)], vectors
 
     def batches(self, shard: int) -> Iterator[pa.RecordBatch]:
         """Give the rows of a shard as the index job does."""
-        numbers, vectors = self.numbers(shard), self.vectors(shard)
+        numbers = self.numbers(shard)
         generator = TextGenerator(_SEED * 1000 + shard)
         sentences = [generator.text(_SENTENCE_CHARS) for _ in range(_SENTENCES)]
         chosen = np.random.default_rng([_SEED, 3, shard]).integers(
             _SENTENCES, size=(len(numbers), _SENTENCES_OF_A_CHUNK)
         )
-        for start in range(0, len(numbers), _BATCH):
+        starts = range(0, len(numbers), _BATCH)
+        for start, vectors in zip(starts, self._vector_blocks(shard), strict=True):
             part = numbers[start : start + _BATCH]
             texts = [". ".join(sentences[one] for one in ones) for ones in chosen[start : start + len(part)].tolist()]
             rows = [_row(number, text) for number, text in zip(part, texts, strict=True)]
-            flat = pa.array(vectors[start : start + len(part)].ravel())
-            dense = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+            dense = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
             batch = pa.RecordBatch.from_pylist(rows)
             yield pa.RecordBatch.from_arrays([*batch.columns, dense], names=[*batch.schema.names, "vector"])
 
-    def _members(self, n: int, rng: np.random.Generator) -> Vectors:
+    def _vector_blocks(self, shard: int) -> Iterator[Vectors]:
+        return self._members(len(self.numbers(shard)), np.random.default_rng([_SEED, 1, shard]))
+
+    def _members(self, n: int, rng: np.random.Generator) -> Iterator[Vectors]:
+        """Make n unit vectors, (up to 1024, dim) float32 at a time."""
         clusters = max(1, self.size // _CHUNKS_PER_CLUSTER)
         dim = len(self.mean)
-        found = np.empty((n, dim), np.float32)
         # Every cluster's centre has a seed of its own, so that shards and questions share them.
         for start in range(0, n, _BATCH):
             chosen = rng.integers(clusters, size=min(_BATCH, n - start))
@@ -93,8 +95,7 @@ class ScaleCorpus:
             )
             around = rng.standard_normal((len(chosen), dim), np.float32)
             vectors = self.mean + normal @ self.centre_axes + around @ self.member_axes
-            found[start : start + len(chosen)] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        return found
+            yield (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 def fit_corpus(embedder: Embedder, size: int, shards: int) -> ScaleCorpus:

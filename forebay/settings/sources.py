@@ -20,7 +20,7 @@ class CorpusSettings(BaseSettings):
     """Part of every chunk id, so two corpora never share one."""
     sources: Names = ()
     """What the schedule and the sensor ingest: folders, files, or addresses such as `s3://bucket/folder`."""
-    shards: int = Field(default=4, ge=1, le=4096)
+    shards: int = Field(default=2, ge=1, le=4096)
     """Number of document-hash shards (Dagster partitions, index shards). Fixed for the life of a data folder."""
     max_document_bytes: int = Field(default=8 * 2**20, ge=1)
     """Largest file, or JSONL line, that is parsed; larger ones are quarantined."""

@@ -79,6 +79,10 @@ _NORM_TOLERANCE = 1e-3
 # A thousand vectors of 384 numbers: more take longer to compare one by one than by a graph. Qdrant's own limit, 20,000,
 # leaves shards of 13,000 without one.
 _GRAPH_FROM_KB = 1500
+# Where a filter leaves fewer chunks, BM25 reads each chunk's terms instead of each term's places: quicker up to some 2%
+# of a shard, which Qdrant tends to take for twice as many (docs/retrieval.md). The number is Qdrant's own.
+_SCANNED_TERMS_SHARE = 0.04
+_MIN_SCANNED_TERMS = 5_000
 _KB = 1024
 _FLOAT_BYTES = 4
 _QUANTIZATIONS = {
@@ -119,12 +123,13 @@ def fill_shard(
                 parts.append(DocumentFrequencies.count(sparse))
                 numbers.update(name for point in points for name in _numeric_fields(point))
         frequencies = DocumentFrequencies.merge(parts)
-        _index_ranges(shard, numbers)
         if not _is_limit_right(folder, spec, settings, frequencies.n_chunks):
             shard.flush()
             shard.close()
             shard = EdgeShard.load(str(folder), _config(spec, settings, frequencies.n_chunks))
         shard.optimize()
+        # Not before, which takes a sixth longer and a quarter more memory.
+        _index_fields(shard, numbers)
         shard.flush()
     finally:
         shard.close()
@@ -139,11 +144,7 @@ def _begun(folder: Path, root: Path, spec: EmbeddingSpec, settings: IndexSetting
     if base is not None:
         copy_sealed_files(root / base.ref.path, folder)
         return EdgeShard.load(str(folder))
-    shard = EdgeShard.create(str(folder), _config(spec, settings, 0))
-    # Mapped, as all payload indexes are: read into memory, they are most of what opening a release takes.
-    for name in _INDEXED:
-        shard.update(UpdateOperation.create_field_index(name, KeywordIndexParams(memory=Memory.Cached)))
-    return shard
+    return EdgeShard.create(str(folder), _config(spec, settings, 0))
 
 
 def _is_limit_right(folder: Path, spec: EmbeddingSpec, settings: IndexSettings, chunks: int) -> bool:
@@ -170,12 +171,16 @@ def _numeric_fields(point: Point) -> Iterator[str]:
     return (n for n, v in fields.items() if type(v) in (int, float) and n and not {'"', "\\"} & set(n))
 
 
-def _index_ranges(shard: EdgeShard, numbers: Counter[str]) -> None:
-    """Index the numbers of the fields that have most of them; those that the shard had before stay indexed."""
+def _index_fields(shard: EdgeShard, numbers: Counter[str]) -> None:
+    """Index what filters ask for, and the numbers of the fields that have most of them; what is indexed stays so."""
     indexed = shard.info().payload_schema.keys()
-    free = _MAX_INDEXED_RANGES - (len(indexed) - len(_INDEXED))
+    # Mapped: read into memory, they are most of what opening a release takes.
+    for name in _INDEXED:
+        if name not in indexed:
+            shard.update(UpdateOperation.create_field_index(name, KeywordIndexParams(memory=Memory.Cached)))
+    free = _MAX_INDEXED_RANGES - len(indexed - {*_INDEXED})
     keys = [qdrant_key(METADATA + name) for name, _ in sorted(numbers.items(), key=lambda item: (-item[1], item[0]))]
-    for key in [key for key in keys if key not in indexed][: max(0, free)]:
+    for key in [key for key in keys if key not in {*indexed, *_INDEXED}][: max(0, free)]:
         shard.update(UpdateOperation.create_field_index(key, FloatIndexParams(memory=Memory.Cached)))
 
 
@@ -190,6 +195,7 @@ def _vectors_kb(spec: EmbeddingSpec, settings: IndexSettings, chunks: int) -> in
 
 def _config(spec: EmbeddingSpec, settings: IndexSettings, chunks: int) -> EdgeConfig:
     limit_kb = int(SCANNED_SHARE * _vectors_kb(spec, settings, chunks))
+    scanned = max(_MIN_SCANNED_TERMS, int(_SCANNED_TERMS_SHARE * chunks))
     return EdgeConfig(
         vectors={
             DENSE: EdgeVectorParams(
@@ -198,7 +204,7 @@ def _config(spec: EmbeddingSpec, settings: IndexSettings, chunks: int) -> EdgeCo
                 quantization_config=_QUANTIZATIONS.get(settings.quantization),
             )
         },
-        sparse_vectors={SPARSE: EdgeSparseVectorParams()},
+        sparse_vectors={SPARSE: EdgeSparseVectorParams(full_scan_threshold=scanned)},
         hnsw_config=HnswIndexConfig(settings.hnsw_m, settings.hnsw_ef_construct, limit_kb),
         optimizers=EdgeOptimizersConfig(indexing_threshold=_GRAPH_FROM_KB),
         wal_enabled=False,

@@ -112,6 +112,41 @@ def test_the_part_that_a_filter_has_compared_one_by_one_follows_the_size(tmp_pat
     assert [scanned(ref) for ref in (smaller, halved)] == [1733, 666]
 
 
+def test_bm25_reads_chunk_by_chunk_what_a_filter_leaves_of_a_twenty_fifth(tmp_path, rows, monkeypatch):
+    monkeypatch.setattr("forebay.store.qdrant_build._MIN_SCANNED_TERMS", 10)
+    store = QdrantEdgeStore(tmp_path, HashEmbedder(_DIM).spec, IndexSettings())
+    ref = store.build_shard(0, "terms", [pa.RecordBatch.from_pylist(rows)])
+    (built,) = (
+        json.loads(path.read_bytes())["full_scan_threshold"]
+        for path in (tmp_path / ref.path).rglob("sparse_index_config.json")
+    )
+    assert built == 0.04 * _ROWS
+
+
+def test_what_filters_ask_for_is_indexed_and_stays_so(tmp_path):
+    embedder = HashEmbedder(8)
+    store = QdrantEdgeStore(tmp_path, embedder.spec, IndexSettings())
+
+    def built(name, metadata, base=None):
+        batch = pa.RecordBatch.from_pylist(chunk_rows([(name, "t", "text", metadata)], embedder))
+        return store.build_shard(0, name, [batch], base)
+
+    def indexed(ref):
+        shard = EdgeShard.load(str(tmp_path / ref.path))
+        types = {name: str(found.data_type) for name, found in shard.info().payload_schema.items()}
+        shard.close()
+        return types
+
+    first = built("first", {"tenant": 7, "year": 1990, "colour": "red"})
+    second = built("second", {"tenant": 8, "pages": 3}, ShardBase(first, []))
+    words = {"doc_id", "title", "uri", "source", "format", "language"}
+    words |= {"metadata.tenant", "metadata.groups", "metadata_terms"}
+    by_type = {"PayloadSchemaType.Keyword": words, "PayloadSchemaType.Float": {"metadata.year"}}
+    types = {name: kind for kind, names in by_type.items() for name in names}
+    assert indexed(first) == types
+    assert indexed(second) == types | {"metadata.pages": "PayloadSchemaType.Float"}
+
+
 def test_a_graph_that_is_carried_on_finds_what_came_and_not_what_went(tmp_path, vectors, rows):
     before, gone = rows[:1_200], rows[:100]
     index, spec = IndexSettings(), HashEmbedder(_DIM).spec
