@@ -173,8 +173,10 @@ def built_shards(
     marked = joined.withColumn(_REMOVED, F.lit(None).cast("string")).unionByName(markers, allowMissingColumns=True)
     if removed is not None:
         marked = marked.unionByName(removed.withColumnRenamed("chunk_id", _REMOVED), allowMissingColumns=True)
+    # By position and not by hash, which would give some tasks several shards and others none.
+    position = F.array_position(F.array(*map(F.lit, contents)), F.col("shard")) - 1
     # Rows without a chunk come first.
-    placed = marked.repartition(len(contents), "shard").sortWithinPartitions("shard", "chunk_id")
+    placed = marked.repartitionById(len(contents), position.cast("int")).sortWithinPartitions("shard", "chunk_id")
     return placed.mapInArrow(build, "ref string")
 
 

@@ -1,9 +1,11 @@
 import pyarrow as pa
 import pytest
+from pyspark import TaskContext
 from qdrant_edge import EdgeShard, ScrollRequest
 
 from forebay.documents import content_hash
 from forebay.settings import IndexSettings
+from forebay.store.contract import ShardRef
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.testing import HashEmbedder
 from spark_jobs.load_index.transforms import built_shards, delta_of, refs_of
@@ -78,3 +80,20 @@ def test_a_shard_whose_chunks_are_more_than_a_batch_is_divided_rightly(spark, tm
     rows, embeddings = _frames(spark, new)
     (ref,) = refs_of(built_shards(rows, embeddings, {0: content_hash("both")}, bases, removed, store))
     assert set(_held(tmp_path, ref)) == {row["chunk_id"] for row in [*left, *new]}
+
+
+def test_each_shard_has_a_task_of_its_own(spark):
+    class TaskNotingBuilder:
+        """Builds nothing; its shards lie where their task's number says."""
+
+        def build_shard(self, number, content, batches, _base=None):
+            task = TaskContext.get().partitionId()
+            rows = sum(batch.num_rows for batch in batches)
+            return ShardRef(number=number, content=content, path=str(task), chunks=rows, bytes=0, checksum="")
+
+    numbers = [0, 1, 2, 5, 9, 63]
+    rows = [row | {"shard": numbers[n % 6]} for n, row in enumerate(_rows({n: f"text {n}" for n in range(60)}))]
+    contents = {number: content_hash(str(number)) for number in numbers}
+    refs = refs_of(built_shards(*_frames(spark, rows), contents, {}, None, TaskNotingBuilder()))
+    assert {ref.number: ref.chunks for ref in refs} == dict.fromkeys(numbers, 10)
+    assert len({ref.path for ref in refs}) == len(numbers)
