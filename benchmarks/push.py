@@ -60,7 +60,7 @@ def main() -> None:
     """Build, push, change, rebuild, push again, pull both."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--chunks", type=int, default=20_000)
-    parser.add_argument("--shards", type=int, default=4)
+    parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--changed", type=float, default=0.01)
     options = parser.parse_args()
     lines = (SAMPLE / "corpus.jsonl").read_text("utf-8").splitlines()

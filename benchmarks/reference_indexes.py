@@ -20,7 +20,7 @@ ROUNDS = 3
 """How often every question is asked."""
 _K = 10
 _THREADS = 2
-_EFFORTS = (1, 2, 4, 8, 10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+_EFFORTS = (1, 2, 4, 8, 10, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 192, 256, 384, 512)
 # 4 * sqrt(n) lists, trained with 40 vectors each (FAISS, Guidelines to choose an index; it asks for at least 39).
 _LISTS_PER_ROOT = 4
 _TRAINED_PER_LIST = 40

@@ -37,6 +37,8 @@ class Rates:
     index_chunks_per_s_core: float
     """Chunks put into index shards, per second and core."""
     index_bytes_per_chunk: float
+    index_build_bytes_per_chunk: float
+    """Memory of the process that builds a shard, by its chunks."""
     bytes_per_doc: dict[str, float]
     """Size on disk by table."""
     parallel_efficiency: float
@@ -73,8 +75,8 @@ class Plan:
     executor_cores: int = 4
     executor_gib: float = 12.0
     """Memory of an executor's pod: JVM and Python workers (`LaunchSettings`)."""
-    chunks_per_shard: int = 4_000_000
-    """Most chunks of one index shard."""
+    workers_gib: float = 8.0
+    """The part of it that the Python workers of its tasks share (`FOREBAY_LAUNCH_EXECUTOR_MEMORY_OVERHEAD`)."""
     releases: int = 2
     """Releases on disk: the current one and the one before."""
 
@@ -107,7 +109,8 @@ def size(rates: Rates, plan: Plan) -> Sizing:
     executor_rate = plan.executor_cores * rates.parallel_efficiency
     executors = math.ceil(sum(core_s.values()) / (3600 * plan.hours * executor_rate))
     cores = executors * plan.executor_cores
-    shards = shard_count(chunks, cores, plan.chunks_per_shard)
+    task_bytes = plan.workers_gib * 2**30 / plan.executor_cores
+    shards = shard_count(chunks, cores, int(task_bytes / rates.index_build_bytes_per_chunk))
     hours = {stage: seconds / (executors * executor_rate) / 3600 for stage, seconds in core_s.items()}
     # A shard is built by one core: the last round may leave others without work.
     hours["index"] *= math.ceil(shards / cores) * cores / shards
@@ -126,7 +129,7 @@ def size(rates: Rates, plan: Plan) -> Sizing:
 
 
 def shard_count(chunks: int, cores: int, chunks_per_shard: int) -> int:
-    """Give the smallest power of two that keeps every core at work and every shard small enough.
+    """Give the smallest power of two that keeps every core at work and every shard small enough to be built.
 
     Raises:
         ValueError: it would be more shards than a corpus can have.
@@ -135,7 +138,7 @@ def shard_count(chunks: int, cores: int, chunks_per_shard: int) -> int:
     shards = 2 ** math.ceil(math.log2(wanted))
     if shards > MAX_SHARDS:
         raise ValueError(
-            f"{shards} shards are more than the {MAX_SHARDS} that a corpus can have; allow more hours or larger shards."
+            f"{shards} shards are more than the {MAX_SHARDS} that a corpus can have; allow more hours or more memory."
         )
     return shards
 

@@ -12,13 +12,14 @@ MEASURED = {
     "chunks_per_doc": 2.5,
     "index_chunks_per_s_core": 500,
     "index_bytes_per_chunk": 2048,
+    "index_build_bytes_per_chunk": 2**15,
     "bytes_per_doc_documents": 1000,
     "bytes_per_doc_chunks": 3000,
     "bytes_per_doc_embeddings": 4000,
     "parallel_efficiency": 0.8,
     "machine": "a machine of this test",
 }
-PLAN = Plan(documents=1_000_000, hours=2, executor_cores=4, executor_gib=10, chunks_per_shard=100_000, releases=2)
+PLAN = Plan(documents=1_000_000, hours=2, executor_cores=4, executor_gib=10, workers_gib=12.5, releases=2)
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_a_plan_worked_out_by_hand(write):
     found = size(Rates.read(write()), PLAN)
     assert found.chunks == 2_500_000
     assert (found.executors, found.cores, found.memory_gib) == (7, 28, 70)
-    # max(28 cores, 25 shards of 100,000) = 28, so 32.
+    # A worker has 12.5 / 4 GiB for 32 KiB a chunk, so 102,400 chunks; max(28 cores, 25 shards of these) = 28, so 32.
     assert found.shards == 32
     assert found.hours["documents and chunks"] == pytest.approx(20_000 / 22.4 / 3600)
     assert found.hours["embeddings"] == pytest.approx(125_000 / 22.4 / 3600)
@@ -58,6 +59,11 @@ def test_twice_the_documents_take_the_machines_that_they_need(write):
     assert found.executors == 14
 
 
+def test_a_shard_is_no_larger_than_a_worker_can_build(write):
+    # A quarter of the memory, so 25,600 chunks: 97.7 shards.
+    assert size(Rates.read(write()), Plan(**{**vars(PLAN), "workers_gib": 3.125})).shards == 128
+
+
 @pytest.mark.parametrize(
     ("chunks", "cores", "limit", "shards"),
     [(1, 1, 100, 1), (100, 1, 100, 1), (101, 1, 100, 2), (100, 33, 100, 64), (4096 * 100, 1, 100, 4096)],
@@ -67,7 +73,7 @@ def test_shards_are_a_power_of_two(chunks, cores, limit, shards):
 
 
 def test_more_shards_than_there_may_be_are_refused():
-    with pytest.raises(ValueError, match="larger shards"):
+    with pytest.raises(ValueError, match="more memory"):
         shard_count(4096 * 100 + 1, 1, 100)
 
 
