@@ -46,8 +46,8 @@ check: setup ## Lint, types, import rules, Dagster definitions
 bench-quality: setup ## nDCG@10 and recall@100 on the sample corpus
 	@$(BIN)/python benchmarks/retrieval_quality.py
 
-bench-retrieval: setup ## Latency and throughput of retrieval (SIZE=1000000: of the index alone, with that many chunks, in SHARDS=4)
-	@$(BIN)/python $(if $(SIZE),benchmarks/retrieval_scale.py --size $(SIZE) --shards $(or $(SHARDS),4),benchmarks/retrieval_latency.py)
+bench-retrieval: setup ## Latency and throughput of retrieval (SIZE=1000000: of the index alone, with that many chunks, in SHARDS=2)
+	@$(BIN)/python $(if $(SIZE),benchmarks/retrieval_scale.py --size $(SIZE) $(if $(SHARDS),--shards $(SHARDS)),benchmarks/retrieval_latency.py)
 
 bench-rerank: setup ## Milliseconds that a cross-encoder takes for a question's candidates
 	@$(BIN)/python benchmarks/reranking.py

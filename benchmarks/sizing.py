@@ -19,6 +19,8 @@ BEGIN, END = "<!-- sizing: begin -->", "<!-- sizing: end -->"
 MAX_SHARDS = 4096
 """`CorpusSettings.shards` allows no more."""
 _BYTES = "bytes_per_doc_"
+# What else lies outside the JVM's heap: Java's own, Arrow's buffers.
+_FILLED = 0.75
 
 
 class MissingRateError(Exception):
@@ -99,7 +101,11 @@ class Sizing:
 
 
 def size(rates: Rates, plan: Plan) -> Sizing:
-    """Compute; see docs/sizing.md for the formulas."""
+    """Compute; see docs/sizing.md for the formulas.
+
+    Raises:
+        ValueError: the plan contradicts itself, or needs too many shards.
+    """
     chunks = math.ceil(plan.documents * rates.chunks_per_doc)
     core_s = {
         "documents and chunks": plan.documents / rates.docs_per_s_core,
@@ -109,7 +115,9 @@ def size(rates: Rates, plan: Plan) -> Sizing:
     executor_rate = plan.executor_cores * rates.parallel_efficiency
     executors = math.ceil(sum(core_s.values()) / (3600 * plan.hours * executor_rate))
     cores = executors * plan.executor_cores
-    task_bytes = plan.workers_gib * 2**30 / plan.executor_cores
+    if not 0 < plan.workers_gib <= plan.executor_gib:
+        raise ValueError("the workers' memory is a part of the executor's.")
+    task_bytes = _FILLED * plan.workers_gib * 2**30 / plan.executor_cores
     shards = shard_count(chunks, cores, int(task_bytes / rates.index_build_bytes_per_chunk))
     hours = {stage: seconds / (executors * executor_rate) / 3600 for stage, seconds in core_s.items()}
     # A shard is built by one core: the last round may leave others without work.

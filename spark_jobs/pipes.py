@@ -1,6 +1,7 @@
 """What every job does towards Dagster: read its orders, report progress, checks and the materialization."""
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,9 @@ from typing import Any
 
 import psutil
 from dagster_pipes import PipesContext, PipesDefaultContextLoader, PipesDefaultMessageWriter, PipesEnvVarParamsLoader
+from pyspark.errors import PySparkException
 
+from forebay import errors
 from forebay.documents import partition_number
 from forebay.errors import ForebayError
 from forebay.processes import die_with_parent
@@ -18,7 +21,7 @@ from forebay.tables import Table
 from quality.validate import CheckOutcome
 from spark_jobs.shard_count import require_shard_count
 
-__all__ = ["JobOrders", "Reporter", "job_clock", "run_job"]
+__all__ = ["JobOrders", "Reporter", "error_of_task", "job_clock", "run_job"]
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,20 @@ def run_job(job: Callable[[JobOrders, Reporter], None]) -> None:
         try:
             require_shard_count(PathSettings(), orders.n_shards)
             job(orders, Reporter(context))
-        except ForebayError as exc:
-            context.log.error(str(exc))  # noqa: TRY400 - the sentence is for people
-            context.report_custom_message({"error": type(exc).__name__, "message": str(exc)})
+        except (ForebayError, PySparkException) as exc:
+            told = exc if isinstance(exc, ForebayError) else error_of_task(exc)
+            if told is None:
+                raise
+            context.log.error(str(told))  # noqa: TRY400 - the sentence is for people
+            context.report_custom_message({"error": type(told).__name__, "message": str(told)})
             raise SystemExit(1) from exc
+
+
+def error_of_task(failure: PySparkException) -> ForebayError | None:
+    """Find the error of ours that ended a Spark task; only its traceback's text comes back from there."""
+    found = re.findall(rf"^{errors.__name__}\.(\w+): (.+)$", str(failure), re.MULTILINE)
+    if not found:
+        return None
+    name, message = found[-1]
+    kind = getattr(errors, name, ForebayError)
+    return kind(message)

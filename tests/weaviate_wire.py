@@ -94,10 +94,9 @@ class Wire:
     grpc_port: int = 0
 
     def settings(self, **more):
-        """Give settings that reach this server and lose no time."""
-        return WeaviateSettings(
-            url=self.url, grpc_port=self.grpc_port, **{"load_pause_s": 0, "insert_timeout_s": 2, **more}
-        )
+        """Give settings that reach this server and lose no time; the environment may hold those of a real one."""
+        own = {"url": self.url, "grpc_port": self.grpc_port, "load_pause_s": 0, "insert_timeout_s": 2}
+        return WeaviateSettings(_env_prefix="FOREBAY_NOT_THE_DOUBLE_", **{**own, **more})
 
     def take(self, call):
         return self.faults[call].pop(0) if self.faults[call] else None

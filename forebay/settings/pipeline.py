@@ -53,7 +53,8 @@ class LaunchSettings(BaseSettings):
     executor_memory: str = "4g"
     """JVM heap of an executor."""
     executor_memory_overhead: str = "8g"
-    """Memory of an executor outside the JVM: one Python worker a task, each with its copy of the model."""
+    """Memory of an executor outside the JVM: one Python worker a task, each with its copy of the model, or the shard
+    that it builds (`docs/sizing.md`)."""
     max_executors: int = Field(default=8, ge=1)
     """Most executors of one job."""
     data_claim: str = "forebay-data"

@@ -41,7 +41,7 @@ from forebay.store.filters import METADATA
 from forebay.store.qdrant_effort import SCANNED_SHARE
 from forebay.store.qdrant_filters import KEYWORD_FIELDS, qdrant_key
 from forebay.store.reduction import Reduction
-from forebay.store.shard_files import copy_sealed_files
+from forebay.store.shard_files import copy_sealed_files, require_space, size_on_disk
 from forebay.store.terms import METADATA_TERMS, metadata_terms
 
 __all__ = ["CONFIG", "DENSE", "FREQUENCIES", "REDUCTION", "SPARSE", "fill_shard", "terms_of"]
@@ -58,6 +58,8 @@ REDUCTION = "reduction.npz"
 """File of the map that a shard's vectors were reduced with, if they were."""
 
 _UPSERT_ROWS = 512
+# Twice what Qdrant sets aside for a file at a time.
+_RESERVE_BYTES = 64 * 2**20
 _PAYLOAD = (
     "doc_id",
     "title",
@@ -80,8 +82,9 @@ _NORM_TOLERANCE = 1e-3
 # leaves shards of 13,000 without one.
 _GRAPH_FROM_KB = 1500
 # Where a filter leaves fewer chunks, BM25 reads each chunk's terms instead of each term's places: quicker up to some 2%
-# of a shard, which Qdrant tends to take for twice as many (docs/retrieval.md). The number is Qdrant's own.
+# of a shard, which Qdrant tends to take for twice as many (docs/retrieval.md).
 _SCANNED_TERMS_SHARE = 0.04
+# Qdrant's own limit.
 _MIN_SCANNED_TERMS = 5_000
 _KB = 1024
 _FLOAT_BYTES = 4
@@ -108,7 +111,7 @@ def fill_shard(
         The chunks it should hold.
 
     Raises:
-        IndexBuildError: a row has no proper vector.
+        IndexBuildError: a row has no proper vector, or the disk is about to be full.
     """
     shard = _begun(folder, root, spec, settings, base)
     try:
@@ -119,6 +122,7 @@ def fill_shard(
         for batch in batches:
             for start in range(0, batch.num_rows, _UPSERT_ROWS):
                 points, sparse = _points(_rows(batch.slice(start, _UPSERT_ROWS), spec.dim, reduction), reader)
+                require_space(folder, _RESERVE_BYTES)
                 shard.update(UpdateOperation.upsert_points(points))
                 parts.append(DocumentFrequencies.count(sparse))
                 numbers.update(name for point in points for name in _numeric_fields(point))
@@ -127,8 +131,10 @@ def fill_shard(
             shard.flush()
             shard.close()
             shard = EdgeShard.load(str(folder), _config(spec, settings, frequencies.n_chunks))
+        # Qdrant writes a second copy, and what it maps to a full disk kills the process.
+        require_space(folder, _RESERVE_BYTES + size_on_disk(folder))
         shard.optimize()
-        # Not before, which takes a sixth longer and a quarter more memory.
+        # Not before, which takes a sixth longer and half as much memory again.
         _index_fields(shard, numbers)
         shard.flush()
     finally:
@@ -142,6 +148,7 @@ def fill_shard(
 def _begun(folder: Path, root: Path, spec: EmbeddingSpec, settings: IndexSettings, base: ShardBase | None) -> EdgeShard:
     """Make an empty shard, or one like its base."""
     if base is not None:
+        require_space(folder, _RESERVE_BYTES + base.ref.bytes)
         copy_sealed_files(root / base.ref.path, folder)
         return EdgeShard.load(str(folder))
     return EdgeShard.create(str(folder), _config(spec, settings, 0))

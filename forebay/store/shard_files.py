@@ -24,8 +24,10 @@ __all__ = [
     "data_blocks",
     "find_intact",
     "is_abandoned_staging",
+    "require_space",
     "seal",
     "sealed_files",
+    "size_on_disk",
     "staging_folder",
     "verify",
 ]
@@ -55,6 +57,26 @@ def staging_folder(target: Path) -> Generator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_space(folder: Path, size_bytes: int) -> None:
+    """See to it that a disk has room for what is about to be written.
+
+    Raises:
+        IndexBuildError: it hasn't.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < size_bytes:
+        raise IndexBuildError(
+            f"the disk of {str(folder.parent)!r} is nearly full: a shard needs {size_bytes / 2**20:,.0f} MiB more, and "
+            f"{free / 2**20:,.0f} MiB are free. Make room there, or move the data folder (FOREBAY_DATA); the current "
+            "release stays as it was."
+        )
+
+
+def size_on_disk(folder: Path) -> int:
+    """Sum the bytes that the files of a folder take; holes take none."""
+    return sum(path.stat().st_blocks for path in folder.rglob("*") if path.is_file()) * _STAT_BLOCK_BYTES
 
 
 def is_abandoned_staging(folder: Path) -> bool:

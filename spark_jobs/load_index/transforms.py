@@ -51,7 +51,7 @@ INDEXED_COLUMNS = [
 KEY_COLUMNS = ["shard", "chunk_id", "text_hash", "doc_hash", "chunker", "source"]
 """Columns that decide about all `INDEXED_COLUMNS`: the document's version, the way of cutting, the source."""
 
-LAYOUT = "8"
+LAYOUT = "9"
 """Version of what a shard's folder holds; another one means that every shard is built anew."""
 
 _HALF_DIGITS = 15

@@ -23,6 +23,11 @@ def secret_file(wire, tmp_path):
     return _secret(tmp_path)
 
 
+def test_the_double_is_never_asked_with_the_credentials_of_a_real_server(wire, monkeypatch):
+    monkeypatch.setenv("FOREBAY_WEAVIATE_API_KEY", "of the server that `make test-weaviate` was told of")
+    assert wire.settings().api_key is None
+
+
 def test_client_credentials_become_tokens_that_are_renewed(wire, cluster, secret_file):
     wire.token_s = 1
     opened = cluster(ROWS[:20], oidc_client_secret_file=secret_file, oidc_scopes=("chunks",), channels=1)

@@ -1,14 +1,17 @@
 import pyarrow as pa
 import pytest
 from pyspark import TaskContext
+from pyspark.errors import PySparkException
 from qdrant_edge import EdgeShard, ScrollRequest
 
 from forebay.documents import content_hash
+from forebay.errors import IndexBuildError
 from forebay.settings import IndexSettings
 from forebay.store.contract import ShardRef
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.testing import HashEmbedder
 from spark_jobs.load_index.transforms import built_shards, delta_of, refs_of
+from spark_jobs.pipes import error_of_task
 from tests.releases import chunk_rows
 
 pytestmark = pytest.mark.integration
@@ -80,6 +83,24 @@ def test_a_shard_whose_chunks_are_more_than_a_batch_is_divided_rightly(spark, tm
     rows, embeddings = _frames(spark, new)
     (ref,) = refs_of(built_shards(rows, embeddings, {0: content_hash("both")}, bases, removed, store))
     assert set(_held(tmp_path, ref)) == {row["chunk_id"] for row in [*left, *new]}
+
+
+def test_what_a_task_says_is_wrong_is_what_the_job_says(spark, tmp_path):
+    rows = _rows({n: f"text {n}" for n in range(4)})
+    rows[2]["vector"] = [2 * number for number in rows[2]["vector"]]
+    store = QdrantEdgeStore(tmp_path, _EMBEDDER.spec, IndexSettings())
+    contents = {number: content_hash(str(number)) for number in (0, 1)}
+    with pytest.raises(PySparkException) as failure:
+        refs_of(built_shards(*_frames(spark, rows), contents, {}, None, store))
+    told = error_of_task(failure.value)
+    assert isinstance(told, IndexBuildError)
+    assert str(told) == "a vector is not a finite unit vector; the embeddings table is damaged."
+
+
+def test_a_task_that_crashes_says_nothing(spark):
+    with pytest.raises(PySparkException) as failure:
+        spark.range(1).mapInArrow(lambda _: iter([1 / 0]), "id long").collect()
+    assert error_of_task(failure.value) is None
 
 
 def test_each_shard_has_a_task_of_its_own(spark):

@@ -19,7 +19,7 @@ MEASURED = {
     "parallel_efficiency": 0.8,
     "machine": "a machine of this test",
 }
-PLAN = Plan(documents=1_000_000, hours=2, executor_cores=4, executor_gib=10, workers_gib=12.5, releases=2)
+PLAN = Plan(documents=1_000_000, hours=2, executor_cores=4, executor_gib=20, workers_gib=16, releases=2)
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def test_a_plan_worked_out_by_hand(write):
     # 150,000 / (2 h = 7,200 s x 4 cores x 0.8 = 23,040) = 6.5, so 7 executors, which do 22.4 core seconds a second.
     found = size(Rates.read(write()), PLAN)
     assert found.chunks == 2_500_000
-    assert (found.executors, found.cores, found.memory_gib) == (7, 28, 70)
-    # A worker has 12.5 / 4 GiB for 32 KiB a chunk, so 102,400 chunks; max(28 cores, 25 shards of these) = 28, so 32.
+    assert (found.executors, found.cores, found.memory_gib) == (7, 28, 140)
+    # A worker has 0.75 x 16 / 4 GiB for 32 KiB a chunk, so 98,304 chunks; max(28 cores, 26 shards) = 28, so 32.
     assert found.shards == 32
     assert found.hours["documents and chunks"] == pytest.approx(20_000 / 22.4 / 3600)
     assert found.hours["embeddings"] == pytest.approx(125_000 / 22.4 / 3600)
@@ -60,8 +60,14 @@ def test_twice_the_documents_take_the_machines_that_they_need(write):
 
 
 def test_a_shard_is_no_larger_than_a_worker_can_build(write):
-    # A quarter of the memory, so 25,600 chunks: 97.7 shards.
-    assert size(Rates.read(write()), Plan(**{**vars(PLAN), "workers_gib": 3.125})).shards == 128
+    # A quarter of the memory, so 24,576 chunks: 101.7 shards.
+    assert size(Rates.read(write()), Plan(**{**vars(PLAN), "workers_gib": 4})).shards == 128
+
+
+@pytest.mark.parametrize("workers_gib", [0.0, 21.0])
+def test_workers_have_a_part_of_their_executors_memory(write, workers_gib):
+    with pytest.raises(ValueError, match="a part of the executor's"):
+        size(Rates.read(write()), Plan(**{**vars(PLAN), "workers_gib": workers_gib}))
 
 
 @pytest.mark.parametrize(
@@ -130,5 +136,5 @@ def test_the_real_page_and_rates_can_be_read():
 def test_the_table_names_decisions_and_machine(write):
     rates = Rates.read(write())
     text = table(rates, PLAN, size(rates, PLAN))
-    assert "| executors | 7 of 4 cores and 10 GiB |" in text
+    assert "| executors | 7 of 4 cores and 20 GiB |" in text
     assert "Rates measured on: a machine of this test." in text

@@ -1,6 +1,8 @@
 """Shards large enough for a graph, and so for quantized vectors."""
 
 import json
+import re
+import shutil
 from datetime import UTC, datetime
 
 import numpy as np
@@ -8,10 +10,13 @@ import pyarrow as pa
 import pytest
 from qdrant_edge import EdgeShard
 
+from forebay.errors import IndexBuildError
 from forebay.releases import Evaluation, ReleaseManifest
 from forebay.settings import IndexSettings
 from forebay.store.contract import SearchMode, SearchRequest, ShardBase
 from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.store.qdrant_filters import KEYWORD_FIELDS
+from forebay.store.terms import METADATA_TERMS
 from forebay.testing import HashEmbedder
 from tests.releases import chunk_rows
 
@@ -121,6 +126,38 @@ def test_bm25_reads_chunk_by_chunk_what_a_filter_leaves_of_a_twenty_fifth(tmp_pa
         for path in (tmp_path / ref.path).rglob("sparse_index_config.json")
     )
     assert built == 0.04 * _ROWS
+
+
+def test_what_filters_ask_for_is_mapped_in_a_shard_with_a_graph(tmp_path, rows):
+    store = QdrantEdgeStore(tmp_path, HashEmbedder(_DIM).spec, IndexSettings())
+    ref = store.build_shard(0, "mapped", [pa.RecordBatch.from_pylist(rows)])
+    (segment,) = (path.parent.parent for path in (tmp_path / ref.path).rglob("vector_index-dense/hnsw_config.json"))
+    types = json.loads((segment / "payload_index" / "config.json").read_bytes())["indexed_types"]
+    mapped = {"index_type": "keyword_index", "mutability": "immutable", "storage_type": {"mmap": {"is_on_disk": True}}}
+    assert {name: kinds[0] for name, kinds in types.items()} == {
+        name: mapped for name in (*KEYWORD_FIELDS, METADATA_TERMS)
+    }
+
+
+def test_a_disk_that_is_about_to_be_full_ends_the_build_before_it_is(tmp_path, rows, monkeypatch):
+    store = QdrantEdgeStore(tmp_path, HashEmbedder(_DIM).spec, IndexSettings())
+    base = store.build_shard(0, "base", [pa.RecordBatch.from_pylist(rows[:1_200])])
+
+    def built(free_mb, base=None):
+        usage = shutil.disk_usage(tmp_path)._replace(free=free_mb * 2**20)
+        monkeypatch.setattr("forebay.store.shard_files.shutil.disk_usage", lambda _: usage)
+        try:
+            store.build_shard(0, "next", [pa.RecordBatch.from_pylist(rows)], base)
+        except IndexBuildError as exc:
+            return str(exc)
+        return "built"
+
+    # 64 MiB stay free; a second copy, or the base's, takes some more.
+    assert "nearly full: a shard needs 64 MiB more, and 63 MiB are free" in built(63)
+    assert re.search(r"needs (6[5-9]|[7-9]\d|1\d\d) MiB more, and 64 MiB are free", built(64))
+    assert re.search(r"needs (6[5-9]|[7-9]\d|1\d\d) MiB more, and 64 MiB are free", built(64, ShardBase(base, [])))
+    assert [path.name for path in (tmp_path / "s000").iterdir()] == ["base"]
+    assert built(1024) == "built"
 
 
 def test_what_filters_ask_for_is_indexed_and_stays_so(tmp_path):
