@@ -150,7 +150,7 @@ async def search_release(retrieval: Retrieval, item: SearchItem) -> SearchOutcom
     """Search, with the errors that a client may see.
 
     Raises:
-        ApiError: 400 for a bad filter, 503 where there is no release or no retriever.
+        ApiError: 400 for a bad filter, 503 where there is no release, none that can be searched, or no retriever.
     """
     try:
         outcome = await retrieval.search(item)
@@ -159,6 +159,8 @@ async def search_release(retrieval: Retrieval, item: SearchItem) -> SearchOutcom
         raise ApiError.unavailable("The retriever does not answer; try again shortly.", code="retriever_down") from exc
     if outcome.error == "no_release":
         raise ApiError.unavailable(outcome.message, code="no_release")
+    if outcome.error == "unavailable":
+        raise ApiError.unavailable(outcome.message, code="release_unavailable")
     if outcome.error == "bad_filter":
         raise ApiError(400, f"The filter can't be used: {outcome.message}", param="filter", code="invalid_filter")
     if outcome.error is not None:

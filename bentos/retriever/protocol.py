@@ -53,7 +53,7 @@ class SearchOutcome(BaseModel):
     """Best first."""
     rerank: RerankStatus = RerankStatus.OFF
     """What became of the reranking."""
-    error: Literal["no_release", "bad_filter", "failed"] | None = None
+    error: Literal["no_release", "unavailable", "bad_filter", "failed"] | None = None
     """What went wrong with this item."""
     message: str = ""
     """A sentence for the caller about it."""
@@ -63,7 +63,7 @@ class RetrieverStatus(BaseModel):
     """What the retriever searches."""
 
     ready: bool
-    """A release is open."""
+    """A release is open and can be searched."""
     release: str | None = None
     """Its id."""
     corpus: str | None = None

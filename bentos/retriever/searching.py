@@ -23,9 +23,11 @@ from forebay.store.search_processes import SearchProcesses
 if TYPE_CHECKING:
     from bentos.retriever.canary_traffic import CanaryTraffic
 
-__all__ = ["answer_batch", "answer_on", "open_release"]
+__all__ = ["answer_batch", "answer_on", "is_searchable", "open_release"]
 
 logger = logging.getLogger("forebay.retriever")
+
+_WARM_UP = SearchItem(question="warm up")
 
 # A question is too short to gain from more threads (20 tokens: 13 ms with one, 11 ms with two).
 _THREADS = min(2, os.cpu_count() or 1)
@@ -55,7 +57,7 @@ def open_release(manifest: ReleaseManifest, paths: PathSettings, processes: int 
     index = SearchProcesses(manifest, paths, processes) if processes and is_here else open_index(manifest, paths)
     opened = Opened(index, embedder)
     try:
-        _search(opened, [SearchItem(question="warm up")])
+        _search(opened, [_WARM_UP])
     except BaseException:
         opened.release.close()
         raise
@@ -99,6 +101,9 @@ def _answered(
                 others = [SearchOutcome(error="no_release", message=follower.problem) for _ in rest]
             else:
                 others = answer_on(opened, [items[position] for position in rest])
+                follower.note_searches(failed=all(outcome.error == "failed" for outcome in others))
+                if not follower.is_ready:
+                    others = [_unavailable(outcome, follower.problem) for outcome in others]
         outcomes.update(zip(rest, others, strict=True))
     return [outcomes[position] for position in range(len(items))]
 
@@ -124,6 +129,17 @@ def answer_on(opened: Opened, items: Sequence[SearchItem]) -> list[SearchOutcome
         else base.model_copy(update={"error": "bad_filter", "message": errors[position]})
         for position in range(len(items))
     ]
+
+
+def is_searchable(opened: Opened) -> bool:
+    """Say whether an open release can be searched."""
+    return answer_on(opened, [_WARM_UP])[0].error is None
+
+
+def _unavailable(outcome: SearchOutcome, problem: str) -> SearchOutcome:
+    if outcome.error != "failed":
+        return outcome
+    return outcome.model_copy(update={"error": "unavailable", "message": problem})
 
 
 def _answer_on_canary(

@@ -29,7 +29,7 @@ class Retriever:
     def __init__(self) -> None:
         from bentos.retriever.canary_traffic import CanaryTraffic
         from bentos.retriever.reranking import Reranking
-        from bentos.retriever.searching import answer_batch, answer_on, open_release
+        from bentos.retriever.searching import answer_batch, answer_on, is_searchable, open_release
 
         show_own_logs()
         self._settings, paths = ServingSettings(), PathSettings()
@@ -38,7 +38,10 @@ class Retriever:
         self._reranking = Reranking(self._settings, paths)
         canaries = CanaryRegistry(paths.releases)
         self._follower = ReleaseFollower(
-            ReleaseRegistry(paths.releases), lambda manifest: open_release(manifest, paths, processes), canaries
+            ReleaseRegistry(paths.releases),
+            lambda manifest: open_release(manifest, paths, processes),
+            canaries,
+            is_searchable,
         )
         self._traffic = CanaryTraffic(
             self._follower, canaries, lambda opened, item: answer_on(opened, [item])[0], self._settings.min_relevance
@@ -57,8 +60,8 @@ class Retriever:
         self._reranking.close()
 
     async def __is_ready__(self) -> bool:
-        """Say whether a release is open."""
-        return self._follower.manifest is not None
+        """Say whether a release is open and can be searched."""
+        return self._follower.is_ready
 
     @bentoml.api(batchable=True, max_batch_size=_MAX_BATCH, max_latency_ms=_MAX_WAIT_MS)
     def search(self, items: list[SearchItem]) -> Outcomes:
@@ -69,7 +72,7 @@ class Retriever:
     async def status(self) -> RetrieverStatus:
         """Tell which release is searched."""
         manifest, canary = self._follower.manifest, self._follower.canary
-        if manifest is None:
+        if manifest is None or not self._follower.is_ready:
             return RetrieverStatus(ready=False, detail=self._follower.problem)
         return RetrieverStatus(
             ready=True,

@@ -22,6 +22,9 @@ logger = logging.getLogger("forebay.retriever")
 _OPEN_ATTEMPTS = 3
 _NO_RELEASE = "There is no release yet. Ingest documents first (`make ingest`)."
 
+# So many failures in a row are looked into: one question that fails must not take the release away from all others.
+_SUSPICIOUS_FAILURES = 3
+
 _DAMAGED = "The canary's pointer is damaged; the retriever's log says where it is."
 
 
@@ -33,7 +36,16 @@ class ReleaseFollower:
         registry: ReleaseRegistry,
         open_release: Callable[[ReleaseManifest], Opened],
         canaries: CanaryRegistry | None = None,
+        probe: Callable[[Opened], bool] | None = None,
     ) -> None:
+        """Follow the pointers of a registry.
+
+        Args:
+            registry: The releases.
+            open_release: Opens one.
+            canaries: Without them there is never a canary.
+            probe: Says whether an open release can still be searched; without it nothing is ever found to fail.
+        """
         lock = threading.Lock()
         self._registry, self._canaries = registry, canaries
         self._current = Place(registry, open_release, lock)
@@ -41,13 +53,23 @@ class ReleaseFollower:
         self._canary: Canary | None = None
         self._given_up = ""
         self._canary_problem = ""
+        self._probe = probe
+        self._failed_searches = 0
+        self._is_failing = False
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
     @property
     def problem(self) -> str:
         """A sentence about why the current release, or the canary, isn't served; empty if they are."""
+        if self._is_failing and (manifest := self.manifest) is not None:
+            return f"Searches of release {manifest.release_id} fail; the retriever's log says why."
         return self._current.problem or ("" if self.manifest else _NO_RELEASE) or self._canary_problem
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a release is open and can be searched."""
+        return self.manifest is not None and not self._is_failing
 
     @property
     def manifest(self) -> ReleaseManifest | None:
@@ -76,13 +98,22 @@ class ReleaseFollower:
             is_it = opened is not None and opened.release.manifest.release_id == canary.release_id
             yield (canary, opened) if opened is not None and is_it else None
 
+    def note_searches(self, *, failed: bool) -> None:
+        """Take notice of whether all searches of a batch failed on the current release."""
+        self._failed_searches = self._failed_searches + 1 if failed else 0
+
     def refresh(self) -> bool:
         """Look at the pointers once, and switch where they name other releases; says whether the current one did.
 
-        A release that can't be opened is logged and the one before keeps serving.
+        A release that can't be opened is logged and the one before keeps serving. One whose searches keep failing is
+        probed until it can be searched again.
         """
         wanted = self._registry.current_id()
         switched = wanted is not None and self._follow_current(wanted)
+        if switched:
+            self._failed_searches, self._is_failing = 0, False
+        elif self._failed_searches >= _SUSPICIOUS_FAILURES:
+            self._look_into_failures()
         if self._canaries is not None:
             self._follow_canary(self._canaries)
         return switched
@@ -149,6 +180,17 @@ class ReleaseFollower:
             self._drop_canary()
         elif canary.trial_id != self._given_up:
             self._open_canary(canary)
+
+    def _look_into_failures(self) -> None:
+        with self.lease() as opened:
+            if opened is None or self._probe is None:
+                return
+            failed = not self._probe(opened)
+        if failed and not self._is_failing:
+            logger.error("release %s can't be searched any more", opened.release.manifest.release_id)
+        self._is_failing = failed
+        if not failed:
+            self._failed_searches = 0
 
     def _open_canary(self, canary: Canary) -> None:
         if self._beside.want(canary.release_id):

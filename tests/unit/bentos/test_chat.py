@@ -126,7 +126,14 @@ async def test_a_generator_that_is_not_ready_is_a_503_with_retry_after(client, s
     assert response.json()["error"]["code"] == "generator_not_ready"
 
 
-@pytest.mark.parametrize("outcome", [None, SearchOutcome(error="no_release", message="There is no release yet.")])
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        None,
+        SearchOutcome(error="no_release", message="There is no release yet."),
+        SearchOutcome(error="unavailable", message="Searches of release r fail; the retriever's log says why."),
+    ],
+)
 async def test_no_release_or_no_retriever_is_a_503_with_a_sentence(client, outcome):
     response = await post(client(outcome), ASK)
     assert response.status_code == 503

@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from bentos.retriever.protocol import SearchItem
-from bentos.retriever.searching import answer_batch
+from bentos.retriever.searching import answer_batch, is_searchable
 from bentos.retriever.switching import Opened, ReleaseFollower
 from forebay.releases import ReleaseRegistry
 from forebay.settings import IndexSettings
@@ -17,10 +17,13 @@ class ClosingRelease:
     def __init__(self, inner):
         self.inner, self.manifest = inner, inner.manifest
         self.searching, self.closed_while_searching, self.is_closed = 0, None, False
+        self.fails_for = lambda _: False
 
     def search(self, requests):
         self.searching += 1
         try:
+            if any(self.fails_for(request.text) for request in requests):
+                raise RuntimeError("the store is gone")
             return self.inner.search(requests)
         finally:
             self.searching -= 1
@@ -40,7 +43,7 @@ def follower(tmp_path):
         opened.append(release)
         return Opened(release, AxisEmbedder())
 
-    made = ReleaseFollower(ReleaseRegistry(tmp_path / "releases"), open_release)
+    made = ReleaseFollower(ReleaseRegistry(tmp_path / "releases"), open_release, probe=is_searchable)
     made.opened = opened
     yield made
     made.stop()
@@ -110,6 +113,54 @@ def test_a_damaged_release_leaves_the_old_one_serving(follower, promote, release
     promote(first)
     follower.refresh()
     assert follower.problem == ""
+
+
+def _errors(follower, questions):
+    return [answer_batch(follower, [SearchItem(question=question)])[0].error for question in questions]
+
+
+def test_a_release_that_can_no_longer_be_searched_is_not_ready_until_it_can(follower, promote, release):
+    manifest = release(["text 1"])
+    promote(manifest)
+    follower.refresh()
+    follower.opened[0].fails_for = lambda _: True
+    assert _errors(follower, ["1", "1"]) == ["failed", "failed"]
+    follower.refresh()
+    assert follower.is_ready
+    assert _errors(follower, ["1"]) == ["failed"]
+    follower.refresh()
+    assert not follower.is_ready
+    assert follower.problem == f"Searches of release {manifest.release_id} fail; the retriever's log says why."
+    (outcome,) = answer_batch(follower, [SearchItem(question="1")])
+    assert (outcome.error, outcome.message) == ("unavailable", follower.problem)
+    follower.opened[0].fails_for = lambda _: False
+    follower.refresh()
+    assert (follower.is_ready, follower.problem) == (True, "")
+    assert _errors(follower, ["1"]) == [None]
+
+
+def test_a_question_that_fails_takes_the_release_from_nobody(follower, promote, release):
+    promote(release(["text 1"]))
+    follower.refresh()
+    follower.opened[0].fails_for = lambda text: text == "poison 1"
+    assert _errors(follower, ["poison 1"] * 5) == ["failed"] * 5
+    follower.refresh()
+    assert follower.is_ready
+    assert _errors(follower, ["1", "poison 1"]) == [None, "failed"]
+
+
+def test_another_release_is_ready_at_once(follower, promote, release):
+    first, second = release(["old 1"]), release(["new 1"])
+    promote(first)
+    follower.refresh()
+    follower.opened[0].fails_for = lambda _: True
+    _errors(follower, ["1"] * 3)
+    follower.refresh()
+    assert not follower.is_ready
+    promote(second)
+    assert follower.refresh()
+    assert follower.is_ready
+    assert _errors(follower, ["1"]) == [None]
 
 
 def test_no_search_fails_while_releases_switch(follower, promote, release):
