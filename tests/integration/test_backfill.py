@@ -16,11 +16,13 @@ pytestmark = pytest.mark.integration
 
 def test_shards_of_a_partial_backfill_become_no_release_until_all_are_there(ingested, copied, monkeypatch):
     # The copied folder's number, which may differ from the one that the definitions were imported with.
-    monkeypatch.setattr("orchestration.resources.SHARDS", dg.StaticPartitionsDefinition(partition_keys(_SHARDS)))
+    shards = dg.StaticPartitionsDefinition(partition_keys(_SHARDS))
+    monkeypatch.setattr("orchestration.resources.SHARDS", shards)
+    (asset,) = dg.map_asset_specs(lambda spec: spec.replace_attributes(partitions_def=shards), [index_shards])
 
     def backfill(first, last):
         keys = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
-        assert dg.materialize([index_shards], tags=keys, resources=resources()).success
+        assert dg.materialize([asset], tags=keys, resources=resources()).success
         return Candidate.load(copied.paths.shards).shards
 
     monkeypatch.setenv("FOREBAY_DATA", str(copied.data))
