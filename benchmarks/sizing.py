@@ -19,7 +19,7 @@ BEGIN, END = "<!-- sizing: begin -->", "<!-- sizing: end -->"
 MAX_SHARDS = 4096
 """`CorpusSettings.shards` allows no more."""
 _BYTES = "bytes_per_doc_"
-# What else lies outside the JVM's heap: Java's own, Arrow's buffers.
+# Part of a worker's memory that its shard may take. Decided, not measured: Java and Arrow want some outside the heap.
 _FILLED = 0.75
 
 
@@ -116,7 +116,7 @@ def size(rates: Rates, plan: Plan) -> Sizing:
     executors = math.ceil(sum(core_s.values()) / (3600 * plan.hours * executor_rate))
     cores = executors * plan.executor_cores
     if not 0 < plan.workers_gib <= plan.executor_gib:
-        raise ValueError("the workers' memory is a part of the executor's.")
+        raise ValueError("--workers-gib is a part of --executor-gib: more than 0, and no more than all of it.")
     task_bytes = _FILLED * plan.workers_gib * 2**30 / plan.executor_cores
     shards = shard_count(chunks, cores, int(task_bytes / rates.index_build_bytes_per_chunk))
     hours = {stage: seconds / (executors * executor_rate) / 3600 for stage, seconds in core_s.items()}

@@ -23,8 +23,10 @@ class JobReports:
 
     checks: Sequence[dg.AssetCheckResult] = ()
     """Verdicts of its checks."""
-    refusal: str | None = None
-    """The sentence with which it ended by itself; None where it crashed or succeeded."""
+    sentence: str | None = None
+    """What it said of its end; None where it crashed without a word, or succeeded."""
+    has_refused: bool = False
+    """Whether it ended by itself, so that trying again doesn't help."""
 
     def take(self, handler: dg.PipesMessageHandler) -> None:
         """Read what Pipes has received."""
@@ -32,7 +34,8 @@ class JobReports:
         self.checks = [result for result in results if isinstance(result, dg.AssetCheckResult)]
         for message in handler.get_custom_messages():
             if isinstance(message, dict) and "error" in message:
-                self.refusal = str(message.get("message", message["error"]))
+                self.sentence = str(message.get("message", message["error"]))
+                self.has_refused = bool(message.get("is_final", True))
 
 
 @dataclass
@@ -44,12 +47,12 @@ class JobFailedError(Exception):
     reports: JobReports = field(default_factory=JobReports)
 
     def __str__(self) -> str:
-        return self.reports.refusal or self.cause
+        return self.reports.sentence or self.cause
 
     @property
     def has_crashed(self) -> bool:
         """Whether trying again may help: the job neither refused nor found a check failed."""
-        return self.reports.refusal is None and all(check.passed for check in self.reports.checks)
+        return not self.reports.has_refused and all(check.passed for check in self.reports.checks)
 
 
 class JobLauncher(Protocol):

@@ -101,7 +101,7 @@ def _failure(context: dg.AssetExecutionContext, error: JobFailedError) -> dg.Fai
     # Not a RetryPolicy: Dagster would also try a step again that somebody has cancelled.
     is_awaited = INTERACTIVE_TAG in context.run.tags
     if error.has_crashed and not is_awaited and context.retry_number < _RETRIES:
-        context.log.warning(f"the job crashed ({error.cause}); it is tried again in {_RETRY_DELAY_S} s")
+        context.log.warning(f"the job crashed ({error}); it is tried again in {_RETRY_DELAY_S} s")
         return dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=_RETRY_DELAY_S)
     failed = [check.check_name or "" for check in error.reports.checks if not check.passed]
     return dg.Failure(str(error), metadata={"failed_checks": ", ".join(failed) or "none"}, allow_retries=False)

@@ -119,7 +119,10 @@ job_clock = _JobClock()
 
 
 def run_job(job: Callable[[JobOrders, Reporter], None]) -> None:
-    """Run a job for Dagster; a `ForebayError` ends it with one sentence instead of a stack trace."""
+    """Run a job for Dagster; a `ForebayError` ends it with one sentence instead of a stack trace.
+
+    One in a Spark task is told, too, but it is a crash: the store that a task didn't reach may be back soon.
+    """
     # Whoever runs the job holds the lock on the data folder.
     die_with_parent()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
@@ -136,13 +139,19 @@ def run_job(job: Callable[[JobOrders, Reporter], None]) -> None:
         try:
             require_shard_count(PathSettings(), orders.n_shards)
             job(orders, Reporter(context))
-        except (ForebayError, PySparkException) as exc:
-            told = exc if isinstance(exc, ForebayError) else error_of_task(exc)
-            if told is None:
-                raise
-            context.log.error(str(told))  # noqa: TRY400 - the sentence is for people
-            context.report_custom_message({"error": type(told).__name__, "message": str(told)})
+        except ForebayError as exc:
+            _tell(context, exc, is_final=True)
             raise SystemExit(1) from exc
+        except PySparkException as exc:
+            if told := error_of_task(exc):
+                _tell(context, told, is_final=False)
+            raise
+
+
+def _tell(context: PipesContext, error: ForebayError, *, is_final: bool) -> None:
+    """Say what ended the job; where it isn't final, trying again may help."""
+    context.log.error(str(error))
+    context.report_custom_message({"error": type(error).__name__, "message": str(error), "is_final": is_final})
 
 
 def error_of_task(failure: PySparkException) -> ForebayError | None:

@@ -66,7 +66,7 @@ def test_a_shard_is_no_larger_than_a_worker_can_build(write):
 
 @pytest.mark.parametrize("workers_gib", [0.0, 21.0])
 def test_workers_have_a_part_of_their_executors_memory(write, workers_gib):
-    with pytest.raises(ValueError, match="a part of the executor's"):
+    with pytest.raises(ValueError, match="a part of --executor-gib"):
         size(Rates.read(write()), Plan(**{**vars(PLAN), "workers_gib": workers_gib}))
 
 

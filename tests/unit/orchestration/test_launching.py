@@ -133,6 +133,31 @@ def test_a_refusal_is_its_sentence_and_not_tried_again(run):
     assert failure(result).description == "there is no folder x."
 
 
+@pytest.mark.parametrize(
+    ("failure_of", "starts_wanted"),
+    [
+        ('PySparkException("Traceback\\nforebay.errors.IndexBuildError: {told}\\n")', 2),
+        ('IndexBuildError("{told}")', 1),
+    ],
+)
+def test_a_sentence_from_a_spark_task_is_told_and_its_job_tried_again(run, failure_of, starts_wanted):
+    """The job itself, unlike a task, knows that trying again is useless."""
+    told = "the cluster doesn't answer."
+    body = f"""
+        from pyspark.errors import PySparkException
+        from forebay.errors import IndexBuildError
+        from spark_jobs.pipes import run_job
+
+        def fail(orders, report):
+            raise {failure_of.format(told=told)}
+
+        run_job(fail)
+    """
+    begun = 'import os\nwith open(os.environ["STARTS"], "a") as starts:\n    starts.write("x")\nif True:\n'
+    result, starts, _ = run(body, preamble=begun)
+    assert (starts, failure(result).description) == (starts_wanted, told)
+
+
 def test_a_crash_is_tried_once_more(run):
     result, starts, _ = run("os._exit(9)")
     assert not result.success
