@@ -67,8 +67,9 @@ class LaunchSettings(BaseSettings):
     """Secrets whose entries are, too."""
     labels: dict[str, str] = {}
     """More labels of the pods, as a JSON object."""
-    pod_wait_timeout_s: float = Field(default=12 * 3600, gt=0)
-    """Longest time that one job may take; its pod is removed then."""
+    pod_wait_timeout_s: float = Field(default=48 * 3600, gt=0)
+    """Longest time that one job may take; its pod is removed then. Embeddings alone take nearly a day where the whole
+    build does (`docs/sizing.md`)."""
 
 
 class ReleaseSettings(BaseSettings):

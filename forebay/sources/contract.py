@@ -12,7 +12,7 @@ __all__ = ["Changes", "ReadUnit", "Record", "Rejected", "Source", "UnreadableErr
 Scalar = str | int | float | bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ReadUnit:
     """The smallest thing that is listed and read: a file, a page, a range of a large file or of a topic."""
 

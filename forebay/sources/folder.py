@@ -5,10 +5,11 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from forebay.documents import RejectionReason, content_hash
+from forebay.documents import RejectionReason
 from forebay.errors import ConfigurationError
 from forebay.sources.contract import Changes, ReadUnit, Record, Rejected, UnreadableError
 from forebay.sources.formats import units_of_file
+from forebay.sources.listing import listing_cursor
 from forebay.sources.names import printable
 from forebay.sources.records import steady_records
 
@@ -40,8 +41,7 @@ class FolderSource:
                 f"the folder {self.name!r} went away while it was listed; see that it stays (is it mounted?), and run "
                 "again."
             )
-        state = dict.fromkeys((unit.uri, unit.version) for unit in units)
-        return Changes(units, content_hash(*(part for entry in state for part in entry)))
+        return Changes(units, listing_cursor(units))
 
     def read(self, unit: ReadUnit, max_bytes: int) -> Iterator[Record | Rejected]:
         """Read a file; one that is written to meanwhile is refused.

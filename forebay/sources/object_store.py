@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from forebay.documents import RejectionReason, content_hash
+from forebay.documents import RejectionReason
 from forebay.errors import ConfigurationError
 from forebay.sources.contract import Changes, ReadUnit, Record, Rejected, UnreadableError
 from forebay.sources.formats import units_of_file
+from forebay.sources.listing import listing_cursor
 from forebay.sources.names import is_hidden, printable, refuse_credentials
 from forebay.sources.records import READ_BYTES, steady_records
 
@@ -53,8 +54,7 @@ class ObjectStoreSource:
         files, root = _open_store(self._name)
         found = _find(files, root, self._name)
         units = [unit for path in sorted(found) for unit in _units(path, root, found[path])]
-        state = dict.fromkeys((unit.uri, unit.version) for unit in units)
-        return Changes(units, content_hash(*(part for entry in state for part in entry)))
+        return Changes(units, listing_cursor(units))
 
     def read(self, unit: ReadUnit, max_bytes: int) -> Iterator[Record | Rejected]:
         """Read an object; one that is replaced meanwhile is refused.

@@ -60,7 +60,7 @@ _IS_DOCUMENT = "reason IS NULL AND text IS NOT NULL"
 def parsed_rows(spark: SparkSession, source: Source, units: list[ReadUnit], corpus: CorpusSettings) -> DataFrame:
     """Read and parse units, one row per document, reject (`reason` is set) or deletion (`text` is null)."""
     # From Arrow: rows of Python objects are converted by Python workers of another kind, with a start of their own.
-    listed = spark.createDataFrame(pa.Table.from_pylist([vars(unit) for unit in units], _UNITS))
+    listed = spark.createDataFrame(pa.Table.from_arrays(_unit_columns(units), schema=_UNITS))
     cores = spark.sparkContext.defaultParallelism
     tasks = max(1, min(len(units), max(cores * 4, len(units) // _UNITS_PER_TASK)))
 
@@ -80,6 +80,11 @@ def parsed_rows(spark: SparkSession, source: Source, units: list[ReadUnit], corp
             yield pa.RecordBatch.from_pylist(held, _PARSED)
 
     return listed.repartition(tasks).mapInArrow(parse, from_arrow_schema(_PARSED))
+
+
+def _unit_columns(units: list[ReadUnit]) -> list[pa.Array]:
+    # Column by column: rows of dictionaries would be held besides, and there may be millions.
+    return [pa.array((getattr(unit, field.name) for unit in units), field.type) for field in _UNITS]
 
 
 def _row(unit: ReadUnit, item: object) -> dict[str, object]:

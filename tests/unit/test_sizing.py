@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks import sizing
 from benchmarks.sizing import MissingRateError, Plan, Rates, shard_count, size, table, write_section
+from forebay.settings import LaunchSettings
 
 # Round numbers, so that a person can check what follows from them.
 MEASURED = {
@@ -131,6 +132,11 @@ def test_the_real_page_and_rates_can_be_read():
     assert sizing.BEGIN in sizing.PAGE.read_text()
     assert sizing.PAGE.read_text().count(sizing.END) == 1
     assert json.loads(sizing.RATES.read_text()).keys() == MEASURED.keys()
+
+
+def test_no_stage_of_the_real_plan_outlives_its_pod():
+    hours = size(Rates.read(sizing.RATES), Plan()).hours
+    assert max(hours.values()) * 3600 < LaunchSettings().pod_wait_timeout_s
 
 
 def test_the_table_names_decisions_and_machine(write):
