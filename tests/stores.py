@@ -15,7 +15,7 @@ from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.store.weaviate_connection import connect
 from forebay.store.weaviate_store import WeaviateStore
 from forebay.testing import HashEmbedder
-from tests.releases import build_release_of_rows, cluster_release_of, dealt
+from tests.releases import build_release_of_rows, dealt, partitioned_release
 from tests.weaviate_cluster import NEEDS_SERVER, real_cluster, served_wire
 
 EMBEDDER = HashEmbedder()
@@ -56,8 +56,9 @@ class ClusterReleases:
     def build(self, rows, partitions=2):
         index = IndexSettings(store="weaviate")
         parts = dealt(rows, partitions)
-        counts = [(number, content, len(part)) for number, content, part in parts]
-        manifest = cluster_release_of(EMBEDDER, counts, index)
+        manifest = partitioned_release(
+            EMBEDDER, {number: (content, len(part)) for number, content, part in parts}, index
+        )
         self._store.prepare(manifest.release_id, index)
         for number, content, part in parts:
             batch = pa.RecordBatch.from_pylist(part)
