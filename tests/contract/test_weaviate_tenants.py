@@ -213,6 +213,7 @@ def test_words_of_two_tenants_are_merged_by_rank_because_their_scores_mean_nothi
     try:
         (hits,) = release.search([_request("lift", caller=Caller("acme"), mode=SearchMode.BM25)])
         (both,) = release.search([_request("lift", caller=Caller("acme"), feedback=False)])
+        told = release.explain(_request("lift", caller=Caller("acme"), feedback=False))
     finally:
         release.close()
     ranks = {"s0": 1, "o0": 1, "s1": 2, "o1": 2, "s2": 3}
@@ -224,6 +225,8 @@ def test_words_of_two_tenants_are_merged_by_rank_because_their_scores_mean_nothi
     chunk_ids = {row["doc_id"]: row["chunk_id"] for row in rows}
     by_words = sorted(ranks, key=lambda key: (ranks[key], -similarity[key]))
     assert by_words != sorted(ranks, key=lambda key: (ranks[key], chunk_ids[key]))
+    assert [candidate.doc_id for candidate in told.rounds[0].legs["bm25"]] == by_words
+    assert told.hits == both
     dense = sorted(ranks, key=lambda key: -similarity[key])
     expected = {key: sum(1 / (61 + leg.index(key)) for leg in (dense, by_words)) for key in ranks}
     assert {hit.doc_id: hit.score for hit in both} == pytest.approx(expected)
