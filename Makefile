@@ -32,9 +32,9 @@ dagster: setup ## Dagster's web page at http://127.0.0.1:3000
 test: setup ## All tests: unit, contract, integration, e2e (WORKERS=1: one after the other)
 	@$(BIN)/python -m pytest --numprocesses $(or $(WORKERS),2) --max-worker-restart 0 --dist loadscope --no-loadscope-reorder --durations 25
 
-test-weaviate: setup ## The Weaviate store against a real server (WEAVIATE_URL=http://127.0.0.1:8080)
+test-weaviate: setup ## The suites of every store against a real Weaviate server (WEAVIATE_URL=http://127.0.0.1:8080)
 	@$(if $(WEAVIATE_URL),,$(error Say where the server is: make test-weaviate WEAVIATE_URL=http://127.0.0.1:8080))
-	@WEAVIATE_URL=$(WEAVIATE_URL) $(BIN)/python -m pytest $(wildcard tests/contract/test_weaviate_*.py)
+	@WEAVIATE_URL=$(WEAVIATE_URL) $(BIN)/python -m pytest -k weaviate $(wildcard tests/contract/test_vector_store*.py tests/contract/test_weaviate_*.py)
 
 check: setup ## Lint, types, import rules, Dagster definitions
 	@$(BIN)/ruff check .

@@ -51,18 +51,26 @@ def seal_shard(root, content):
         return seal(staging, target, root=root, number=0, content=content, chunks=12)
 
 
-def build_release(root, documents, embedder, *, shards=2, index=None, reduction=None):
-    """Build shards under `root` and give the manifest of a release of them."""
+def dealt(rows, partitions):
+    """Deal rows out to partitions; gives the number, content and rows of each that has any."""
+    parts = [(number, rows[number::partitions]) for number in range(partitions)]
+    return [(number, content_hash(json.dumps(part)), part) for number, part in parts if part]
+
+
+def build_release(root, documents, embedder, **how):
+    """Build shards under `root` and give the manifest of a release of them; see `build_release_of_rows`."""
+    return build_release_of_rows(root, chunk_rows(documents, embedder), embedder, **how)
+
+
+def build_release_of_rows(root, rows, embedder, *, shards=2, index=None, reduction=None):
+    """Build shards of chunk rows under `root` and give the manifest of a release of them."""
     index = index or IndexSettings()
     store = QdrantEdgeStore(root, embedder.spec, index, reduction)
-    rows = chunk_rows(documents, embedder)
-    refs = []
-    for number in range(shards):
-        part = rows[number::shards]
-        if part:
-            content = content_hash(json.dumps(part))
-            refs.append(store.build_shard(number, content, [pa.RecordBatch.from_pylist(part)]))
-    return _manifest(embedder, index, refs, len(documents), reduction)
+    refs = [
+        store.build_shard(number, content, [pa.RecordBatch.from_pylist(part)])
+        for number, content, part in dealt(rows, shards)
+    ]
+    return _manifest(embedder, index, refs, len(rows), reduction)
 
 
 def sealed_release(root, content, **changes):
@@ -73,8 +81,16 @@ def sealed_release(root, content, **changes):
 
 def cluster_release(embedder, chunks, content, index=None):
     """Give the manifest of a release that lies in a cluster: it has no files."""
-    ref = ShardRef(number=0, content=content, path="", chunks=chunks, bytes=0, checksum="")
-    return _manifest(embedder, index or IndexSettings(), [ref], chunks)
+    return partitioned_release(embedder, {0: (content, chunks)}, index)
+
+
+def partitioned_release(embedder, partitions, index=None):
+    """Give the manifest of such a release of several partitions: content and number of chunks, by number."""
+    refs = [
+        ShardRef(number=number, content=content, path="", chunks=chunks, bytes=0, checksum="")
+        for number, (content, chunks) in partitions.items()
+    ]
+    return _manifest(embedder, index or IndexSettings(), refs, sum(ref.chunks for ref in refs))
 
 
 def _manifest(embedder, index, refs, documents, reduction=None):

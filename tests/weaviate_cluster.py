@@ -1,12 +1,16 @@
-"""A cluster of the protocol's double, what is loaded into it, and how it is asked."""
+"""Clusters for tests, of the protocol's double and a real one, what is loaded into them, and how they are asked."""
 
+import os
+import uuid
 from contextlib import contextmanager
 
 import pyarrow as pa
+import pytest
 
-from forebay.settings import IndexSettings
+from forebay.settings import IndexSettings, WeaviateSettings
 from forebay.store.access import EVERYTHING
 from forebay.store.contract import SearchRequest
+from forebay.store.weaviate_connection import connect
 from forebay.testing import HashEmbedder
 from tests.releases import chunk_rows
 from tests.weaviate_wire import Wire, serve
@@ -26,6 +30,11 @@ ROWS = chunk_rows(
     EMBEDDER,
 )
 
+NEEDS_SERVER = pytest.mark.skipif(
+    "WEAVIATE_URL" not in os.environ,
+    reason="needs a Weaviate server: make test-weaviate WEAVIATE_URL=http://127.0.0.1:8080 (docs/weaviate.md)",
+)
+
 
 class Killed(BaseException):
     """The end of a process, as far as the code in it can tell."""
@@ -38,6 +47,22 @@ def served_wire():
     serve(held)
     yield held
     held.stop()
+
+
+@contextmanager
+def real_cluster():
+    """Connect to the server at WEAVIATE_URL, and leave nothing behind; gives client and settings."""
+    # An alias of its own: a cluster that serves keeps its collections.
+    alias = f"ForebayTest{uuid.uuid4().hex[:8]}"
+    settings = WeaviateSettings(url=os.environ["WEAVIATE_URL"], alias=alias, shards=2)
+    with connect(settings) as client:
+        try:
+            yield client, settings
+        finally:
+            client.alias.delete(alias_name=alias)
+            for name in client.collections.list_all():
+                if name.startswith(alias):
+                    client.collections.delete(name)
 
 
 def batches(rows, size=100, killed_at=None):

@@ -20,7 +20,7 @@ from forebay.store.access import EVERYTHING
 from forebay.store.contract import Hit, SearchMode, SearchRequest
 from forebay.store.explanation import Candidate, Explanation, Stopwatch
 from forebay.store.filters import And, AnyOf, Equals, Exists, Filter, InRange, Not, Or
-from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.store.opening import open_index
 
 __all__ = ["explain_question", "filter_text", "print_explanation", "read_filter"]
 
@@ -52,8 +52,8 @@ def explain_question(
         The release, what the search did, and the time of what came before it, in ms by step.
 
     Raises:
-        ConfigurationError: the question is empty.
-        ReleaseError: there is no such release, a shard is missing or damaged, or it lies in a cluster.
+        ConfigurationError: the question is empty, or the settings of the cluster that the release lies in are wrong.
+        ReleaseError: there is no such release, a part of it is missing or damaged, or the cluster doesn't answer.
         FilterError: the filter names an unknown field or has a value of the wrong type.
         ModelError: the embedding model or the reranker isn't there.
     """
@@ -63,13 +63,8 @@ def explain_question(
     manifest = registry.load(release_id) if release_id else registry.current()
     if manifest is None:
         raise ReleaseError("there is no release yet; run `forebay ingest PATH` first.")
-    if manifest.index.store != "embedded":
-        raise ReleaseError(
-            f"the release {manifest.release_id} lies in Weaviate, whose searches can't be explained; `forebay eval` "
-            "measures each leg of it."
-        )
     watch = Stopwatch()
-    release = QdrantEdgeStore(paths.shards, manifest.embedding, manifest.index).open(manifest)
+    release = open_index(manifest, paths)
     try:
         watch.stop("open the release")
         vector = np.zeros(manifest.embedding.dim, np.float32)

@@ -14,9 +14,11 @@ from forebay.store.access import PUBLIC, Caller
 
 if TYPE_CHECKING:
     from forebay.releases import ReleaseManifest
+    from forebay.store.explanation import Explanation
 
 __all__ = [
     "SEARCH_VERSION",
+    "ExplainableRelease",
     "Hit",
     "OpenRelease",
     "SearchMode",
@@ -174,6 +176,19 @@ class OpenRelease(Protocol):
         ...
 
 
+class ExplainableRelease(OpenRelease, Protocol):
+    """A release that is open in this process, whose searches can be told of."""
+
+    def explain(self, request: SearchRequest) -> "Explanation":
+        """Answer one request by the steps of `search`, and tell what each of them found.
+
+        Raises:
+            FilterError: as `search`.
+            ReleaseError: likewise.
+        """
+        ...
+
+
 class ShardBuilder(Protocol):
     """Builds the shards of an index, one in each Spark task."""
 
@@ -201,7 +216,7 @@ class VectorStore(ShardBuilder, Protocol):
         """Look for a finished shard with this number and content."""
         ...
 
-    def open(self, manifest: "ReleaseManifest") -> OpenRelease:
+    def open(self, manifest: "ReleaseManifest") -> ExplainableRelease:
         """Open a release for searching.
 
         Raises:

@@ -2,13 +2,13 @@
 
 from forebay.releases import ReleaseManifest
 from forebay.settings import PathSettings
-from forebay.store.contract import OpenRelease
+from forebay.store.contract import ExplainableRelease
 from forebay.store.qdrant_edge import QdrantEdgeStore
 
 __all__ = ["open_index"]
 
 
-def open_index(manifest: ReleaseManifest, paths: PathSettings, threads: int | None = None) -> OpenRelease:
+def open_index(manifest: ReleaseManifest, paths: PathSettings, threads: int | None = None) -> ExplainableRelease:
     """Open a release for searching.
 
     Args:

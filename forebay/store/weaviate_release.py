@@ -1,8 +1,8 @@
 """A release in a Weaviate cluster, ready to be searched."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import PurePosixPath
@@ -17,8 +17,9 @@ from forebay.releases import ReleaseManifest
 from forebay.store.access import EVERYTHING, Caller, effective_filter
 from forebay.store.contract import Hit, SearchMode, SearchRequest
 from forebay.store.diversity import diversify
+from forebay.store.explanation import Candidate, Explanation, Round, Stopwatch
 from forebay.store.feedback import FEEDBACK_HITS, moved_vector
-from forebay.store.filters import parse_filter
+from forebay.store.filters import Filter, parse_filter
 from forebay.store.fusion import reciprocal_rank_fusion
 from forebay.store.query_rules import NO_RULES, QueryRules, candidates, holding_phrases, read_rules
 from forebay.store.weaviate_channels import Channels, Question
@@ -35,23 +36,39 @@ _Scored = Sequence[tuple[str, float]]
 
 
 @dataclass(frozen=True)
-class _Leg:
-    """What one leg of a search asks: every tenant that it goes to, or the collection as a whole."""
-
-    questions: list[Question[list[Found]]]
-    is_by_words: bool
-
-
-@dataclass(frozen=True)
 class _Plan:
     """What is asked of the cluster for one request."""
 
-    legs: list[_Leg]
+    where: Filter | None
+    """What the search is restricted to."""
     filters: FilterReturn | None
+    """The same, as the cluster takes it."""
+    legs: Mapping[str, Sequence[Question[list[Found]]]]
+    """What each leg asks, by its name: every tenant that it goes to, or the collection as a whole."""
     limit: int
     """Candidates of each leg."""
     rules: QueryRules
     """What the question's wording asks for."""
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """What one round of a search found."""
+
+    legs: Mapping[str, Sequence[Found]]
+    """What each leg found, by its name, best first; the dense one comes first."""
+    fused: _Scored
+    """The legs' rankings joined; what lacks a quoted phrase is gone."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The way of one request from its plan to its hits."""
+
+    plan: _Plan
+    rounds: Sequence[_Ranking]
+    """The question as it was asked; where feedback was used, also the question moved towards its first hits."""
+    hits: list[Hit]
 
 
 class WeaviateRelease:
@@ -83,16 +100,19 @@ class WeaviateRelease:
             FilterError: a filter is not of the language, or has a range.
             ReleaseError: a vector has another dimension than the release, the cluster fails, or it isn't done in time.
         """
-        plans = [self._plan(request) for request in requests]
-        answers = iter(self._channels.ask([one for plan in plans for leg in plan.legs for one in leg.questions]))
-        found = [
-            _hits(request, plan, [_found(leg, list(islice(answers, len(leg.questions))), plan) for leg in plan.legs])
-            for request, plan in zip(requests, plans, strict=True)
-        ]
-        return [
-            self._with_neighbours(request, plan, hits) if request.neighbours and hits else hits
-            for request, plan, hits in zip(requests, plans, found, strict=True)
-        ]
+        return [answer.hits for answer in self._answers(requests, Stopwatch())]
+
+    def explain(self, request: SearchRequest) -> Explanation:
+        """Answer one request as `search` does, and tell how; BM25 leaves no words out here.
+
+        Raises:
+            FilterError: as `search`.
+            ReleaseError: likewise.
+        """
+        watch = Stopwatch()
+        (answer,) = self._answers([request], watch)
+        rounds = [_round(ranking) for ranking in answer.rounds]
+        return Explanation(answer.plan.where, answer.plan.rules, (), rounds, answer.hits, watch.steps_ms)
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
         """Count the chunks that match a filter; see `OpenRelease.count`.
@@ -108,6 +128,21 @@ class WeaviateRelease:
         """Disconnect."""
         self._channels.close()
 
+    def _answers(self, requests: Sequence[SearchRequest], watch: Stopwatch) -> list[_Answer]:
+        plans = [self._plan(request) for request in requests]
+        watch.stop("plan")
+        questions = [one for plan in plans for leg in plan.legs.values() for one in leg]
+        answers = iter(self._channels.ask(questions))
+        rounds = [[_ranked(plan, answers)] for plan in plans]
+        watch.stop("legs")
+        for request, plan, found in zip(requests, plans, rounds, strict=True):
+            found += _fed_back(request, plan, found[0])
+        if any(len(found) > 1 for found in rounds):
+            watch.stop("feedback")
+        hits = [self._hits(*parts) for parts in zip(requests, plans, rounds, strict=True)]
+        watch.stop("hits")
+        return [_Answer(*parts) for parts in zip(plans, rounds, hits, strict=True)]
+
     def _of_tenants(self, question: Question[T], caller: Caller) -> list[Question[T]]:
         if self._tenants is None:
             return [question]
@@ -120,18 +155,28 @@ class WeaviateRelease:
             raise ReleaseError(
                 f"the question's vector has shape {request.vector.shape}, the release's vectors have dimension {dim}."
             )
-        filters = to_weaviate_filter(effective_filter(request.where, request.caller))
+        where = effective_filter(request.where, request.caller)
+        filters = to_weaviate_filter(where)
         # They are about words, which the dense leg alone doesn't look at.
         rules = NO_RULES if request.mode == SearchMode.DENSE else read_rules(request.text)
         limit = candidates(request.top_k, rules)
         how = {"request": request, "filters": filters, "limit": limit}
-        legs: list[_Leg] = []
+        legs: dict[str, list[Question[list[Found]]]] = {}
         if request.mode != SearchMode.BM25:
-            legs.append(_Leg(self._of_tenants(partial(ask_dense, **how), request.caller), is_by_words=False))
+            legs[SearchMode.DENSE] = self._of_tenants(partial(ask_dense, **how), request.caller)
         # Weaviate refuses a question without words.
         if request.mode != SearchMode.DENSE and any(char.isalnum() for char in request.text):
-            legs.append(_Leg(self._of_tenants(partial(ask_bm25, **how), request.caller), is_by_words=True))
-        return _Plan(legs, filters, limit, rules)
+            legs[SearchMode.BM25] = self._of_tenants(partial(ask_bm25, **how), request.caller)
+        return _Plan(where, filters, legs, limit, rules)
+
+    def _hits(self, request: SearchRequest, plan: _Plan, rounds: Sequence[_Ranking]) -> list[Hit]:
+        chunks, ranked = _chunks(rounds[0]), rounds[-1].fused
+        if request.diversity:
+            vectors = np.array([chunks[key].vector for key, _ in ranked], np.float32)
+            scores = np.array([score for _, score in ranked])
+            ranked = [ranked[place] for place in diversify(scores, vectors, request.top_k, request.diversity)]
+        hits = [_hit(chunks[key], score) for key, score in ranked[: request.top_k]]
+        return self._with_neighbours(request, plan, hits) if request.neighbours and hits else hits
 
     def _with_neighbours(self, request: SearchRequest, plan: _Plan, hits: list[Hit]) -> list[Hit]:
         """Add the texts before and after each hit; they are inside the filter of the search, as hits are."""
@@ -154,43 +199,51 @@ async def _count(collection: CollectionAsync[Any, Any], filters: FilterReturn | 
     return counted.total_count or 0
 
 
-def _found(leg: _Leg, answers: Sequence[list[Found]], plan: _Plan) -> list[Found]:
-    return merged(answers, plan.limit, is_by_words=leg.is_by_words)
+def _ranked(plan: _Plan, answers: Iterator[list[Found]]) -> _Ranking:
+    """Take a plan's answers, join what the legs found, and drop what lacks a quoted phrase."""
+    legs = {
+        name: merged(list(islice(answers, len(asked))), plan.limit, is_by_words=name == SearchMode.BM25)
+        for name, asked in plan.legs.items()
+    }
+    ranking = _Ranking(legs, _fused(legs, plan.rules))
+    if not plan.rules.phrases:
+        return ranking
+    held = {key: found.properties for key, found in _chunks(ranking).items()}
+    texts = {key: f"{held[key]['title']}\n{held[key]['text']}" for key, _ in ranking.fused}
+    kept = set(holding_phrases(texts, plan.rules.phrases))
+    return replace(ranking, fused=[(key, score) for key, score in ranking.fused if key in kept])
 
 
-def _hits(request: SearchRequest, plan: _Plan, legs: Sequence[Sequence[Found]]) -> list[Hit]:
-    # The dense leg comes first and wins: its similarity is the cluster's own.
-    chunks = {item.chunk_id: item for leg in reversed(legs) for item in leg}
-    ranked = _fused(legs, plan.rules)
-    if plan.rules.phrases:
-        held = {key: chunks[key].properties for key, _ in ranked}
-        texts = {key: f"{properties['title']}\n{properties['text']}" for key, properties in held.items()}
-        kept = set(holding_phrases(texts, plan.rules.phrases))
-        ranked = [(key, score) for key, score in ranked if key in kept]
-    if request.feedback and len(legs) == 2 and plan.rules.allows_feedback and ranked:
-        ranked = _fed_back(request, plan, [chunks[key] for key, _ in ranked[: plan.limit]], legs[1])
-    if request.diversity:
-        vectors = np.array([chunks[key].vector for key, _ in ranked], np.float32)
-        scores = np.array([score for _, score in ranked])
-        ranked = [ranked[place] for place in diversify(scores, vectors, request.top_k, request.diversity)]
-    return [_hit(chunks[key], score) for key, score in ranked[: request.top_k]]
+def _fed_back(request: SearchRequest, plan: _Plan, found: _Ranking) -> list[_Ranking]:
+    """Order the best anew, by the question moved towards the first of them; BM25's order stays as it is.
 
-
-def _fed_back(request: SearchRequest, plan: _Plan, best: Sequence[Found], by_words: Sequence[Found]) -> _Scored:
-    """Order the best anew, by the question moved towards the first of them; BM25's order stays as it is."""
+    Nothing where no feedback is wanted, one leg wasn't asked, nothing was found, or the wording is against it.
+    """
+    if not request.feedback or len(found.legs) < 2 or not plan.rules.allows_feedback or not found.fused:
+        return []
+    chunks = _chunks(found)
+    best = [chunks[key] for key, _ in found.fused[: plan.limit]]
     vectors = np.array([item.vector for item in best], np.float32)
     nearness = vectors @ moved_vector(request.vector, vectors[:FEEDBACK_HITS])
-    dense = [best[place] for place in np.argsort(-nearness, kind="stable")]
+    dense = [replace(best[place], score=float(nearness[place])) for place in np.argsort(-nearness, kind="stable")]
     kept = {item.chunk_id for item in best}
-    return _fused([dense, [item for item in by_words if item.chunk_id in kept]], plan.rules)
+    by_words = [item for item in found.legs[SearchMode.BM25] if item.chunk_id in kept]
+    legs: dict[str, list[Found]] = {SearchMode.DENSE: dense, SearchMode.BM25: by_words}
+    return [_Ranking(legs, _fused(legs, plan.rules))]
 
 
-def _fused(legs: Sequence[Sequence[Found]], rules: QueryRules) -> _Scored:
+def _chunks(ranking: _Ranking) -> dict[str, Found]:
+    """Give the chunks of a ranking by their ids; the dense leg's win, for its similarity is the cluster's own."""
+    return {item.chunk_id: item for leg in reversed([*ranking.legs.values()]) for item in leg}
+
+
+def _fused(legs: Mapping[str, Sequence[Found]], rules: QueryRules) -> _Scored:
     """Join the legs by rank, the dense one with weight 1; one alone keeps its scores."""
     if len(legs) == 1:
-        return [(item.chunk_id, item.score) for item in legs[0]]
-    rankings = [[item.chunk_id for item in leg] for leg in legs]
-    return reciprocal_rank_fusion(rankings, weights=[1.0, rules.bm25_weight][: len(legs)])
+        (alone,) = legs.values()
+        return [(item.chunk_id, item.score) for item in alone]
+    weights = [rules.bm25_weight if name == SearchMode.BM25 else 1.0 for name in legs]
+    return reciprocal_rank_fusion([[item.chunk_id for item in leg] for leg in legs.values()], weights=weights)
 
 
 def _hit(found: Found, score: float) -> Hit:
@@ -200,8 +253,7 @@ def _hit(found: Found, score: float) -> Hit:
         doc_id=held["doc_id"],
         score=score,
         similarity=found.similarity,
-        # A document that gives no title goes by the name of its file.
-        title=held["title"] or PurePosixPath(held["uri"]).stem,
+        title=_title(held),
         text=held["text"],
         uri=held["uri"],
         source=held["source"],
@@ -214,3 +266,20 @@ def _hit(found: Found, score: float) -> Hit:
         text_hash=held["text_hash"],
         metadata=json.loads(held["metadata"]),
     )
+
+
+def _title(held: Mapping[str, Any]) -> str:
+    # A document that gives no title goes by the name of its file.
+    return held["title"] or PurePosixPath(held["uri"]).stem
+
+
+def _round(ranking: _Ranking) -> Round:
+    """Tell of a ranking."""
+    chunks = _chunks(ranking)
+
+    def candidate(key: str, score: float) -> Candidate:
+        held = chunks[key].properties
+        return Candidate(key, held["doc_id"], _title(held), score)
+
+    legs = {name: [candidate(item.chunk_id, item.score) for item in leg] for name, leg in ranking.legs.items()}
+    return Round(legs, [candidate(*scored) for scored in ranking.fused])

@@ -6,11 +6,42 @@ from forebay.store.weaviate_connection import connect
 from forebay.store.weaviate_store import WeaviateStore
 from forebay.testing import HashEmbedder
 from tests.releases import cluster_release
-from tests.stores import STORES
+from tests.stores import SHARD_STORES, STORES, StoreUnderTest
 from tests.weaviate_cluster import EMBEDDER, ROWS, load, served_wire
 
 
-@pytest.fixture(scope="module", params=STORES.values(), ids=STORES)
+def pytest_collection_modifyitems(items):
+    """Mark the tests that need what a store lacks, so that they say it."""
+    for item in items:
+        store = item.callspec.params.get("store") if hasattr(item, "callspec") else None
+        if isinstance(store, StoreUnderTest):
+            for needed in item.iter_markers("needs"):
+                if needed.args[0] in store.lacks:
+                    item.add_marker(store.lacks[needed.args[0]])
+
+
+@pytest.fixture(scope="module", params=[pytest.param(held, marks=held.marks, id=name) for name, held in STORES.items()])
+def store(request, tmp_path_factory):
+    """A started store, which builds and opens releases."""
+    with request.param.started(tmp_path_factory.mktemp("store")) as started:
+        yield started
+
+
+@pytest.fixture
+def built(store):
+    """Builds a release of chunk rows and opens it, as often as it is called."""
+    opened = []
+
+    def build(rows, **how):
+        opened.append(store.open(store.build(rows, **how)))
+        return opened[-1]
+
+    yield build
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture(scope="module", params=SHARD_STORES.values(), ids=SHARD_STORES)
 def store_type(request):
     return request.param
 

@@ -1,26 +1,22 @@
-"""The Weaviate store against a real server; `make test-weaviate WEAVIATE_URL=...` runs it."""
+"""What only a real Weaviate server shows; `make test-weaviate WEAVIATE_URL=...` runs it and the stores' suites."""
 
-import os
 import uuid
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
-from forebay.settings import IndexSettings, WeaviateSettings
-from forebay.store.access import EVERYTHING, PUBLIC, Caller
-from forebay.store.contract import SearchMode, SearchRequest
+from forebay.settings import IndexSettings
+from forebay.store.access import PUBLIC, Caller
+from forebay.store.contract import SearchMode
 from forebay.store.weaviate_backup import back_up, restore
-from forebay.store.weaviate_connection import connect
 from forebay.store.weaviate_store import WeaviateStore
 from forebay.store.weaviate_tenants import SHARED, tenant_name
 from forebay.testing import HashEmbedder
 from tests.releases import chunk_rows, cluster_release
+from tests.stores import search
+from tests.weaviate_cluster import NEEDS_SERVER, real_cluster
 
-pytestmark = pytest.mark.skipif(
-    "WEAVIATE_URL" not in os.environ,
-    reason="needs a Weaviate server: make test-weaviate WEAVIATE_URL=http://127.0.0.1:8080 (docs/weaviate.md)",
-)
+pytestmark = NEEDS_SERVER
 
 _EMBEDDER = HashEmbedder()
 _INDEX = IndexSettings(store="weaviate")
@@ -49,86 +45,24 @@ def _load(store, release_id, rows, content="c", index=_INDEX):
 
 
 @pytest.fixture(scope="module")
-def settings():
-    # An alias of its own: a cluster that serves keeps its collections.
-    alias = f"ForebayTest{uuid.uuid4().hex[:8]}"
-    return WeaviateSettings(url=os.environ["WEAVIATE_URL"], alias=alias, shards=2)
-
-
-@pytest.fixture(scope="module")
-def client(settings):
-    with connect(settings) as connected:
+def cluster():
+    with real_cluster() as connected:
         yield connected
-        connected.alias.delete(alias_name=settings.alias)
-        for name in connected.collections.list_all():
-            if name.startswith(settings.alias):
-                connected.collections.delete(name)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def client(cluster):
+    return cluster[0]
+
+
+@pytest.fixture
+def settings(cluster):
+    return cluster[1]
+
+
+@pytest.fixture
 def store(client, settings):
     return WeaviateStore(client, settings)
-
-
-@pytest.fixture(scope="module")
-def release(store):
-    manifest = _new_manifest()
-    _load(store, manifest.release_id, _ROWS)
-    opened = store.open(manifest)
-    yield opened
-    opened.close()
-
-
-def _search(release, text, **how):
-    (vector,) = _EMBEDDER.embed_queries([text])
-    return release.search([SearchRequest(text, vector, **{"caller": EVERYTHING, **how})])[0]
-
-
-@pytest.mark.parametrize("mode", SearchMode)
-def test_every_leg_finds_the_passage(release, mode):
-    assert _search(release, "study number17", mode=mode)[0].doc_id == "d17"
-
-
-def test_the_dense_leg_agrees_with_exact_search(release):
-    (question,) = _EMBEDDER.embed_queries(["shock wave study"])
-    exact = np.asarray([row["vector"] for row in _ROWS]) @ question
-    hits = _search(release, "shock wave study", mode=SearchMode.DENSE, top_k=10)
-    assert min(hit.similarity for hit in hits) >= np.sort(exact)[-10] - 0.02
-
-
-def test_counts_and_filters(release):
-    assert release.count() == 200
-    assert release.count({"metadata.n": [1, 2, 3]}) == 3
-    assert release.count({"not": {"metadata.tenant": {"exists": True}}}) == 150
-    assert {hit.doc_id for hit in _search(release, "study", where={"metadata.n": [1, 2]})} == {"d1", "d2"}
-
-
-def test_the_wording_diversity_and_the_text_around_a_hit(store):
-    rows = chunk_rows(
-        [(f"p{n}", "", text, {}) for n, text in enumerate(("the wing", "shock wave", "wave shock", "the plate"))],
-        _EMBEDDER,
-    )
-    for start, row in enumerate(rows):
-        row |= {"doc_id": "long", "start_char": start}
-    manifest = cluster_release(_EMBEDDER, len(rows), uuid.uuid4().hex, _INDEX)
-    _load(store, manifest.release_id, rows)
-    opened = store.open(manifest)
-    try:
-        (hit,) = _search(opened, '"shock wave"', neighbours=2)
-        assert (list(hit.before), hit.text, list(hit.after)) == (
-            ["the wing"],
-            "shock wave",
-            ["wave shock", "the plate"],
-        )
-        assert len({hit.text for hit in _search(opened, "shock wave", diversity=0.9, top_k=4)}) == 4
-    finally:
-        opened.close()
-
-
-@pytest.mark.parametrize("caller", [PUBLIC, Caller("acme"), Caller("other")])
-def test_nobody_finds_what_is_another_tenants(release, caller):
-    found = {hit.metadata.get("tenant") for hit in _search(release, "study", top_k=200, caller=caller)}
-    assert found == ({None, "acme"} if caller.tenant == "acme" else {None})
 
 
 def test_tenants_lie_apart_and_a_backup_brings_them_back(store, client, settings):
@@ -146,7 +80,7 @@ def test_tenants_lie_apart_and_a_backup_brings_them_back(store, client, settings
     try:
         for caller, expected in ((PUBLIC, {None}), (Caller("acme"), {None, "acme"}), (Caller("other"), {None})):
             for mode in SearchMode:
-                hits = _search(opened, "study", top_k=200, caller=caller, mode=mode)
+                hits = search(opened, _EMBEDDER, "study", top_k=200, caller=caller, mode=mode)
                 assert {hit.metadata.get("tenant") for hit in hits} == expected
         assert opened.count({"metadata.tenant": "acme"}) == 50
     finally:

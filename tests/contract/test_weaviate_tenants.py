@@ -32,6 +32,9 @@ _ROWS = chunk_rows(
     [(f"d{n}", "", f"wing lift study number{n}", {"n": n, **_AUDIENCES[n % len(_AUDIENCES)]}) for n in range(160)],
     _EMBEDDER,
 )
+# Four chunks of different audiences to a document.
+for _n, _row in enumerate(_ROWS):
+    _row |= {"doc_id": f"d{_n // 4}", "start_char": _n * 100}
 _RELEASE = cluster_release(_EMBEDDER, len(_ROWS), "c", _INDEX)
 
 
@@ -153,17 +156,29 @@ def test_a_caller_asks_the_shared_tenant_and_its_own_only(asked, caller, tenants
     mode=st.sampled_from(SearchMode),
     number=st.integers(0, 159),
     top_k=st.integers(1, 60),
+    options=st.fixed_dictionaries(
+        {
+            "feedback": st.booleans(),
+            "diversity": st.sampled_from([0.0, 0.5, 1.0]),
+            "neighbours": st.integers(0, 3),
+        }
+    ),
 )
-@settings(max_examples=40, deadline=None)
-def test_no_caller_ever_finds_what_is_another_tenants(served, tenant, groups, mode, number, top_k):
+@settings(max_examples=60, deadline=None)
+def test_no_caller_is_ever_given_what_is_another_tenants(served, tenant, groups, mode, number, top_k, options):
     _, release = served
     caller = Caller(tenant, groups)
-    request = _request(f"study number{number}", caller=caller, mode=mode, top_k=top_k)
+    request = _request(f"study number{number}", caller=caller, mode=mode, top_k=top_k, **options)
     (hits,) = release.search([request])
     allowed = [row for row in _ROWS if _may_find(caller, row)]
     assert {hit.chunk_id for hit in hits} <= {row["chunk_id"] for row in allowed}
     assert len(hits) == min(top_k, len(allowed))
-    if mode == SearchMode.DENSE:
+    for hit in hits:
+        texts = [row["text"] for row in allowed if row["doc_id"] == hit.doc_id]
+        at, count = texts.index(hit.text), options["neighbours"]
+        around = texts[max(0, at - count) : at], texts[at + 1 : at + 1 + count]
+        assert (list(hit.before), list(hit.after)) == around
+    if mode == SearchMode.DENSE and not options["diversity"]:
         exact = np.sort([np.asarray(row["vector"]) @ request.vector for row in allowed])[::-1][:top_k]
         assert [hit.similarity for hit in hits] == pytest.approx(exact.tolist(), abs=1e-5)
 
@@ -175,10 +190,12 @@ def test_a_chunk_in_the_wrong_shard_is_still_behind_the_filter(wire, store):
     wire.tenants[place].discard(tenant_name("acme"))
     release = store.open(cluster_release(_EMBEDDER, 8, "c", _INDEX).model_copy(update={"shards": _shards(8)}))
     try:
-        found = [{hit.doc_id for hit in release.search([_request(caller=c)])[0]} for c in (PUBLIC, Caller("acme"))]
+        found = [
+            {hit.metadata["n"] for hit in release.search([_request(caller=c)])[0]} for c in (PUBLIC, Caller("acme"))
+        ]
     finally:
         release.close()
-    assert found == [{"d0"}, {"d0", "d1"}]
+    assert found == [{0}, {0, 1}]
 
 
 def _shards(chunks):
@@ -196,6 +213,7 @@ def test_words_of_two_tenants_are_merged_by_rank_because_their_scores_mean_nothi
     try:
         (hits,) = release.search([_request("lift", caller=Caller("acme"), mode=SearchMode.BM25)])
         (both,) = release.search([_request("lift", caller=Caller("acme"), feedback=False)])
+        told = release.explain(_request("lift", caller=Caller("acme"), feedback=False))
     finally:
         release.close()
     ranks = {"s0": 1, "o0": 1, "s1": 2, "o1": 2, "s2": 3}
@@ -207,6 +225,8 @@ def test_words_of_two_tenants_are_merged_by_rank_because_their_scores_mean_nothi
     chunk_ids = {row["doc_id"]: row["chunk_id"] for row in rows}
     by_words = sorted(ranks, key=lambda key: (ranks[key], -similarity[key]))
     assert by_words != sorted(ranks, key=lambda key: (ranks[key], chunk_ids[key]))
+    assert [candidate.doc_id for candidate in told.rounds[0].legs["bm25"]] == by_words
+    assert told.hits == both
     dense = sorted(ranks, key=lambda key: -similarity[key])
     expected = {key: sum(1 / (61 + leg.index(key)) for leg in (dense, by_words)) for key in ranks}
     assert {hit.doc_id: hit.score for hit in both} == pytest.approx(expected)

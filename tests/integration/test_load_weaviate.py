@@ -9,7 +9,6 @@ from bentos.retriever.searching import answer_batch, open_release
 from bentos.retriever.switching import ReleaseFollower
 from forebay.block_store import BlockStore
 from forebay.candidates import Candidate
-from forebay.cli.explain import explain_question
 from forebay.doctor import Status, check_release
 from forebay.embedding.choice import resolve_spec
 from forebay.embedding.sentence_transformer import load_embedder
@@ -18,7 +17,6 @@ from forebay.maintenance import maintain
 from forebay.release_transfer import push
 from forebay.releases import ReleaseRegistry
 from forebay.settings import EmbeddingSettings, IndexSettings, MaintenanceSettings, PathSettings, WeaviateSettings
-from forebay.store.contract import SearchMode
 from forebay.store.weaviate_backup import back_up, restore
 from forebay.store.weaviate_store import connected_store
 from forebay.store.weaviate_tenants import SHARED, tenant_name
@@ -216,5 +214,3 @@ def test_tenants_lie_apart_and_answer_for_their_callers_only(cluster, monkeypatc
 def test_what_needs_files_says_so(cluster, tmp_path):
     with pytest.raises(ReleaseError, match="weaviate_backup_job"):
         push(cluster.registry, cluster.paths.shards, cluster.registry.current_id(), BlockStore(str(tmp_path)))
-    with pytest.raises(ReleaseError, match="lies in Weaviate"):
-        explain_question("wings", cluster.paths, None, mode=SearchMode.BM25, top_k=3, where={})

@@ -13,9 +13,13 @@ from forebay.settings import PathSettings
 from forebay.store.contract import SearchRequest
 from forebay.store.filters import parse_filter
 from forebay.store.qdrant_edge import QdrantEdgeStore
+from forebay.store.weaviate_connection import connect
+from forebay.store.weaviate_store import WeaviateStore
 from forebay.testing import HashEmbedder
 from tests.cross_encoder import write_cross_encoder
-from tests.releases import build_release
+from tests.releases import build_release, chunk_rows
+from tests.stores import ClusterReleases
+from tests.weaviate_cluster import served_wire
 
 _DOCUMENTS = [
     ("valve", "The [red] valve", "kestrel valve closes at high pressure", {"year": 2020}),
@@ -60,6 +64,28 @@ def test_a_search_by_words_is_explained_without_a_model(current):
     assert "The [red] valve" in result.stdout
     steps = [" ".join(row[:-1]) for row in _rows(result.stdout, "time")]
     assert steps == ["open the release", "plan", "legs", "hits"]
+
+
+def test_a_release_in_a_cluster_is_explained(tmp_path, monkeypatch):
+    with served_wire() as wire, connect(wire.settings()) as client:
+        for name, value in {"FOREBAY_DATA": tmp_path, "FOREBAY_WEAVIATE_URL": wire.url}.items():
+            monkeypatch.setenv(name, str(value))
+        monkeypatch.setenv("FOREBAY_WEAVIATE_GRPC_PORT", str(wire.grpc_port))
+        monkeypatch.setattr("forebay.cli.explain.load_embedder", lambda *_: HashEmbedder())
+        built = ClusterReleases(WeaviateStore(client, wire.settings())).build(chunk_rows(_DOCUMENTS, HashEmbedder()))
+        registry = ReleaseRegistry(PathSettings().releases)
+        registry.promote(registry.save(built).release_id, shards=PathSettings().shards)
+        result = _explain("closes water", "--filter", '{"metadata.year": [2020, 2021]}')
+    assert result.exit_code == 0, result.output
+    assert built.release_id in result.stdout
+    assert "restricted to: metadata.year in [2020, 2021]" in result.stdout
+    for title in ("dense leg: 2", "bm25 leg: 2", "dense leg, after feedback: 2", "bm25 leg, after feedback: 2"):
+        assert {row[2] for row in _rows(result.stdout, title)} == {"valve", "pump"}
+    # hit, score, similarity, rank by vector, by words, fused, before feedback, document
+    assert [row[0] for row in _rows(result.stdout, "hits: 2")] == ["1", "2"]
+    assert [row[5] for row in _rows(result.stdout, "hits: 2")] == ["1", "2"]
+    steps = [" ".join(row[:-1]) for row in _rows(result.stdout, "time")]
+    assert steps[3:] == ["plan", "legs", "feedback", "hits"]
 
 
 def test_the_filter_and_the_limit_are_applied_and_shown(current):

@@ -1,8 +1,6 @@
 import dataclasses
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from qdrant_edge import EdgeShard, UpdateOperation
 
 from forebay.errors import FilterError
@@ -12,7 +10,7 @@ from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.store.shard_files import copy_sealed_files, seal, staging_folder
 from forebay.store.terms import METADATA_TERMS
 from forebay.testing import HashEmbedder
-from tests.filters import CALLERS, DOCUMENTS, FILTERS, GROUPS, matches, may_find
+from tests.filters import DOCUMENTS, GROUPS
 from tests.releases import build_release
 
 
@@ -25,21 +23,10 @@ def release(tmp_path_factory):
     opened.close()
 
 
-_quick = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
 def _found(release, where, caller, mode):
     vector = HashEmbedder().embed_queries(["text number"])[0]
     (hits,) = release.search([SearchRequest("text number title odd", vector, 200, mode, where, caller)])
     return {hit.doc_id for hit in hits}
-
-
-@_quick
-@given(where=FILTERS)
-def test_a_filter_finds_exactly_what_a_plain_evaluation_finds(release, where):
-    expected = {document[0] for document in DOCUMENTS if matches(document, where)}
-    assert _found(release, where, EVERYTHING, SearchMode.DENSE) == expected
-    assert release.count(where) == len(expected)
 
 
 @pytest.mark.parametrize(
@@ -53,13 +40,6 @@ def test_values_are_equal_only_within_their_type(tmp_path, value, expected):
     release = QdrantEdgeStore(tmp_path, manifest.embedding, manifest.index).open(manifest)
     assert _found(release, {"metadata.n": value}, EVERYTHING, SearchMode.DENSE) == set(expected)
     release.close()
-
-
-@_quick
-@given(where=FILTERS | st.just({}), caller=CALLERS, mode=st.sampled_from(SearchMode))
-def test_no_hit_is_one_that_its_caller_may_not_find_and_none_is_missing(release, where, caller, mode):
-    expected = {document[0] for document in DOCUMENTS if may_find(document, caller) and matches(document, where)}
-    assert _found(release, where, caller, mode) == expected
 
 
 def test_a_request_that_names_no_caller_finds_what_is_for_everybody(release):

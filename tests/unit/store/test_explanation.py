@@ -1,21 +1,14 @@
-import numpy as np
 import pytest
 
-from forebay.errors import FilterError, ReleaseError
 from forebay.store import bm25
-from forebay.store.access import EVERYTHING, Caller
+from forebay.store.access import EVERYTHING
 from forebay.store.contract import SearchMode, SearchRequest
 from forebay.store.explanation import Candidate, Round
-from forebay.store.filters import And
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.testing import HashEmbedder
 from tests.releases import build_release
 
-_DOCUMENTS = [
-    (f"d{n}", f"title {n}", f"wing number{n} of {'lift' if n % 3 else 'drag'}", {"groups": ["staff"] if n % 2 else []})
-    for n in range(30)
-]
-_STAFF = Caller(groups=frozenset({"staff"}))
+_DOCUMENTS = [(f"d{n}", f"title {n}", f"wing number{n} of {'lift' if n % 3 else 'drag'}", {}) for n in range(30)]
 
 
 @pytest.fixture(scope="module")
@@ -36,19 +29,6 @@ def _request(embedder, text, **options):
     return SearchRequest(text, embedder.embed_queries([text])[0], **options)
 
 
-@pytest.mark.parametrize("mode", SearchMode)
-@pytest.mark.parametrize("feedback", [True, False])
-def test_what_is_explained_is_what_a_search_gives(release, embedder, mode, feedback):
-    request = _request(embedder, "wing lift title", top_k=8, mode=mode, feedback=feedback, caller=_STAFF)
-    explanation = release.explain(request)
-    assert explanation.hits == release.search([request])[0]
-    last = explanation.rounds[-1]
-    assert len(explanation.rounds) == (2 if feedback and mode is SearchMode.HYBRID else 1)
-    assert [candidate.chunk_id for candidate in last.fused[:8]] == [hit.chunk_id for hit in explanation.hits]
-    assert [candidate.score for candidate in last.fused[:8]] == [hit.score for hit in explanation.hits]
-    assert set(last.legs) == ({"dense", "bm25"} if mode is SearchMode.HYBRID else {mode.value})
-
-
 def test_common_words_that_bm25_is_not_asked_for_are_named(release, embedder, monkeypatch):
     request = _request(embedder, "Wing, title and wings of lift or drag", caller=EVERYTHING)
     assert release.explain(request).left_out == []
@@ -56,16 +36,6 @@ def test_common_words_that_bm25_is_not_asked_for_are_named(release, embedder, mo
     monkeypatch.setattr(bm25, "_LEAST_TERMS", 2)
     assert release.explain(request).left_out == ["wing", "title", "wings"]
     assert release.explain(_request(embedder, request.text, mode=SearchMode.DENSE, caller=EVERYTHING)).left_out == []
-
-
-def test_the_first_round_is_the_search_without_feedback(release, embedder):
-    first = release.explain(_request(embedder, "wing lift title", caller=_STAFF)).rounds[0]
-    for mode in (SearchMode.DENSE, SearchMode.BM25):
-        (alone,) = release.search([_request(embedder, "wing lift title", top_k=50, mode=mode, caller=_STAFF)])
-        assert [c.doc_id for c in first.legs[mode.value]] == [hit.doc_id for hit in alone]
-        assert [c.title for c in first.legs[mode.value]] == [hit.title for hit in alone]
-    (once,) = release.search([_request(embedder, "wing lift title", top_k=50, feedback=False, caller=_STAFF)])
-    assert [c.chunk_id for c in first.fused] == [hit.chunk_id for hit in once]
 
 
 @pytest.fixture(scope="module")
@@ -133,29 +103,9 @@ def test_of_what_a_filter_leaves_every_term_is_asked_only_where_the_rarest_find_
     opened.close()
 
 
-def test_access_is_part_of_the_filter_that_is_told(release, embedder):
-    explanation = release.explain(_request(embedder, "wing", top_k=30, where={"source": "tests"}))
-    assert isinstance(explanation.where, And)
-    found = {c.doc_id for asked in explanation.rounds for leg in asked.legs.values() for c in leg}
-    assert found == {f"d{n}" for n in range(0, 30, 2)}
-
-
-def test_the_steps_are_timed_in_their_order(release, embedder):
-    steps = release.explain(_request(embedder, "wing")).steps_ms
-    assert list(steps) == ["plan", "legs", "feedback", "hits"]
-    assert all(taken_ms > 0 for taken_ms in steps.values())
-
-
 def test_words_that_no_chunk_has_leave_a_round_without_that_leg(release, embedder):
     (asked,) = release.explain(_request(embedder, "zzz", mode=SearchMode.BM25)).rounds
     assert (dict(asked.legs), list(asked.fused)) == ({}, [])
-
-
-def test_what_can_not_be_searched_can_not_be_explained(release):
-    with pytest.raises(ReleaseError, match="dimension 64"):
-        release.explain(SearchRequest("wing", np.ones(3, np.float32)))
-    with pytest.raises(FilterError, match="colour"):
-        release.explain(SearchRequest("wing", np.ones(64, np.float32), where={"colour": "red"}))
 
 
 def test_a_rank_counts_from_one_and_is_none_where_a_passage_is_not():
