@@ -13,6 +13,7 @@ from weaviate.exceptions import WeaviateBaseError
 from forebay.errors import IndexBuildError, ReleaseError
 from forebay.releases import ReleaseManifest
 from forebay.settings import IndexSettings, WeaviateSettings
+from forebay.store.range_terms import RANGE_TERMS
 from forebay.store.weaviate_channels import Channels
 from forebay.store.weaviate_connection import connect
 from forebay.store.weaviate_load import PartitionLoad, count_chunks
@@ -140,9 +141,11 @@ class WeaviateStore:
             ReleaseError: it isn't in the cluster, or not all of it, or the cluster doesn't answer.
         """
         self.check_complete(manifest)
+        tenancy = self._tenancy(manifest.release_id)
         with _named("listing the tenants"):
-            tenants = self._tenancy(manifest.release_id).tenants()
-        return WeaviateRelease(Channels(self._name(manifest.release_id), self._settings), manifest, tenants)
+            tenants = tenancy.tenants()
+        channels = Channels(self._name(manifest.release_id), self._settings)
+        return WeaviateRelease(channels, manifest, tenants, has_ranges=RANGE_TERMS in tenancy.properties)
 
     def check_complete(self, manifest: ReleaseManifest) -> None:
         """See whether the cluster holds every chunk of a release, with its tenants apart if the release says so.

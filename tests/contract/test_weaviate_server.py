@@ -103,6 +103,15 @@ def test_counts_and_filters(release):
     assert {hit.doc_id for hit in _search(release, "study", where={"metadata.n": [1, 2]})} == {"d1", "d2"}
 
 
+@pytest.mark.parametrize("mode", SearchMode)
+def test_ranges(release, mode):
+    assert release.count({"metadata.n": {"gt": 0.1, "lte": 1e300}}) == 199
+    assert release.count({"not": {"metadata.n": {"gte": 100}}}) == 100
+    assert release.count({"metadata.none": {"gt": -1e300}}) == 0
+    hits = _search(release, "study", where={"metadata.n": {"gte": 10, "lt": 15}}, mode=mode)
+    assert {hit.doc_id for hit in hits} == {f"d{n}" for n in range(10, 15)}
+
+
 def test_the_wording_diversity_and_the_text_around_a_hit(store):
     rows = chunk_rows(
         [(f"p{n}", "", text, {}) for n, text in enumerate(("the wing", "shock wave", "wave shock", "the plate"))],

@@ -231,6 +231,7 @@ def test_counts_are_of_all_tenants(served):
     assert len(wire.counts) == 1 + len(_TENANTS)
     assert release.count({"metadata.n": [1, 2, 8]}) == 3
     assert release.count({"metadata.tenant": "a b"}) == 20
+    assert release.count({"metadata.n": {"gte": 10, "lt": 30}}) == 20
 
 
 @pytest.mark.parametrize("killed_at", [0, 80])
