@@ -73,8 +73,16 @@ def sealed_release(root, content, **changes):
 
 def cluster_release(embedder, chunks, content, index=None):
     """Give the manifest of a release that lies in a cluster: it has no files."""
-    ref = ShardRef(number=0, content=content, path="", chunks=chunks, bytes=0, checksum="")
-    return _manifest(embedder, index or IndexSettings(), [ref], chunks)
+    return partitioned_release(embedder, {0: (content, chunks)}, index)
+
+
+def partitioned_release(embedder, partitions, index=None):
+    """Give the manifest of such a release of several partitions: content and number of chunks, by number."""
+    refs = [
+        ShardRef(number=number, content=content, path="", chunks=chunks, bytes=0, checksum="")
+        for number, (content, chunks) in partitions.items()
+    ]
+    return _manifest(embedder, index or IndexSettings(), refs, sum(ref.chunks for ref in refs))
 
 
 def _manifest(embedder, index, refs, documents, reduction=None):

@@ -276,7 +276,7 @@ def test_a_failing_tenant_is_named(wire, store):
 
 def test_a_backup_brings_all_tenants_back_and_the_alias_moves(wire, store):
     _load(store)
-    store.promote(_RELEASE.release_id, len(_ROWS))
+    store.promote(_RELEASE)
     back_up(_RELEASE.model_copy(update={"index": _INDEX}), "full", wire.settings())
     before, tenants = _state(wire), dict(wire.tenants)
     wire.drop(f"ForebayChunks_{_RELEASE.release_id}")
