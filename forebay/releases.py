@@ -192,7 +192,7 @@ class ReleaseRegistry:
         write_atomically(self._pointer, release_id)
 
     def check(self, release_id: str, *, shards: Path) -> None:
-        """See to it that a release could be promoted: every byte of its shards, or its count in the cluster.
+        """See to it that a release could be promoted: every byte of its shards, or their counts in the cluster.
 
         Raises:
             ConfigurationError: the settings of the cluster are wrong.
@@ -229,14 +229,14 @@ def _move_alias(manifest: ReleaseManifest) -> None:
     from forebay.store.weaviate_store import connected_store
 
     with connected_store() as store:
-        store.promote(manifest.release_id, manifest.chunks)
+        store.promote(manifest)
 
 
 def _check_cluster(manifest: ReleaseManifest) -> None:
     from forebay.store.weaviate_store import connected_store
 
     with connected_store() as store:
-        store.check_complete(manifest)
+        store.verify(manifest)
 
 
 def _verify_shards(manifest: ReleaseManifest, shards: Path, *, current: str | None) -> None:

@@ -96,36 +96,30 @@ _bounds = st.dictionaries(st.sampled_from(["gt", "gte", "lt", "lte"]), st.sample
 _lists = st.lists(st.sampled_from([*_TEXTS, *TENANTS, *GROUPS]), min_size=1, max_size=4) | st.lists(
     st.sampled_from(_NUMBERS), min_size=1, max_size=4
 )
-_equalities = (
+_metadata_conditions = (
     _scalars
     | _lists
+    | _bounds
     | st.fixed_dictionaries({"ne": _scalars})
     | st.fixed_dictionaries({"eq": _scalars, "exists": st.booleans()})
+    | st.fixed_dictionaries({"in": _lists, "gte": st.sampled_from(_NUMBERS)})
     | st.fixed_dictionaries({"exists": st.booleans()})
 )
-_ranges = _bounds | st.fixed_dictionaries({"in": _lists, "gte": st.sampled_from(_NUMBERS)})
 _chunk_conditions = st.sampled_from(["d1", "d2", "title 0", "title 1", "text", "none"])
-
-
-def _filters(metadata_conditions):
-    leaves = st.dictionaries(_metadata_fields, metadata_conditions, min_size=1, max_size=3) | st.dictionaries(
-        st.sampled_from(["doc_id", "title", "format"]),
-        _chunk_conditions | st.lists(_chunk_conditions, min_size=1, max_size=3),
-        min_size=1,
-        max_size=2,
-    )
-    return st.recursive(
-        leaves,
-        lambda inner: (
-            st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"and": parts})
-            | st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"or": parts})
-            | inner.map(lambda part: {"not": part})
-            | st.tuples(leaves, inner).map(lambda parts: {**parts[0], "not": parts[1]})
-        ),
-        max_leaves=6,
-    )
-
-
-FILTERS = _filters(_equalities | _ranges)
-FILTERS_WITHOUT_RANGES = _filters(_equalities)
+_leaves = st.dictionaries(_metadata_fields, _metadata_conditions, min_size=1, max_size=3) | st.dictionaries(
+    st.sampled_from(["doc_id", "title", "format"]),
+    _chunk_conditions | st.lists(_chunk_conditions, min_size=1, max_size=3),
+    min_size=1,
+    max_size=2,
+)
+FILTERS = st.recursive(
+    _leaves,
+    lambda inner: (
+        st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"and": parts})
+        | st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"or": parts})
+        | inner.map(lambda part: {"not": part})
+        | st.tuples(_leaves, inner).map(lambda parts: {**parts[0], "not": parts[1]})
+    ),
+    max_leaves=6,
+)
 CALLERS = st.builds(Caller, st.sampled_from([None, *TENANTS, "nobody"]), st.frozensets(st.sampled_from(GROUPS)))

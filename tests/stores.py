@@ -87,7 +87,6 @@ def _server(_):
         yield ClusterReleases(WeaviateStore(client, settings))
 
 
-RANGES = "ranges"
 WORDS_OVER_ALL_SHARDS = "words are weighed over all shards"
 FEEDBACK_BY_WORDS = "feedback by words"
 

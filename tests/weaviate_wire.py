@@ -16,12 +16,9 @@ from uuid import UUID
 
 import grpc
 import numpy as np
-from google.protobuf.json_format import MessageToDict
 from weaviate.proto.v1 import (
     aggregate_pb2,
-    base_pb2,
     batch_delete_pb2,
-    batch_pb2,
     properties_pb2,
     search_get_pb2,
     tenants_pb2,
@@ -30,10 +27,10 @@ from weaviate.proto.v1 import (
 
 from forebay.settings import WeaviateSettings
 from tests.weaviate_definitions import has_tenants
+from tests.weaviate_filtering import holds, require_answerable
 from tests.weaviate_rest import RestHandler
+from tests.weaviate_streams import BatchStreams
 
-_OPERATOR = base_pb2.Filters.Operator
-_REPLY = batch_pb2.BatchStreamReply
 _WORD = re.compile(r"\w+")
 
 
@@ -104,6 +101,9 @@ class Wire:
     def resolve(self, name):
         return self.aliases.get(name, name)
 
+    def definition(self, name):
+        return self.classes[self.resolve(name)]
+
     def has_tenants(self, name):
         return has_tenants(self.classes.get(name, {}))
 
@@ -136,89 +136,15 @@ class Wire:
             del self.objects[place]
 
 
-def holds(message, properties):
-    """Evaluate a filter, as Weaviate documents its operators."""
-    if message.operator == _OPERATOR.OPERATOR_AND:
-        return all(holds(part, properties) for part in message.filters)
-    if message.operator == _OPERATOR.OPERATOR_OR:
-        return any(holds(part, properties) for part in message.filters)
-    if message.operator == _OPERATOR.OPERATOR_NOT:
-        return not holds(message.filters[0], properties)
-    held = properties.get(message.target.property)
-    values = held if isinstance(held, list) else [held]
-    if message.operator == _OPERATOR.OPERATOR_CONTAINS_ANY:
-        return bool(set(message.value_text_array.values) & set(values))
-    wanted = getattr(message, message.WhichOneof("test_value"))
-    assert message.operator in (_OPERATOR.OPERATOR_EQUAL, _OPERATOR.OPERATOR_NOT_EQUAL)
-    return (wanted in values) == (message.operator == _OPERATOR.OPERATOR_EQUAL)
-
-
-class _Service(weaviate_pb2_grpc.WeaviateServicer):
+class _Service(BatchStreams, weaviate_pb2_grpc.WeaviateServicer):
     def __init__(self, wire):
         self._wire = wire
-
-    def BatchStream(self, requests, context):
-        self._wire.metadata.append(dict(context.invocation_metadata()))
-        fault, stored = self._wire.take("stream"), 0
-        for request in requests:
-            if request.HasField("start"):
-                self._wire.streams.append(request.start.consistency_level)
-                yield _REPLY(started=_REPLY.Started())
-            elif request.HasField("stop"):
-                return
-            else:
-                objects = list(request.data.objects.values)
-                yield _REPLY(acks=_REPLY.Acks(uuids=[item.uuid for item in objects]))
-                is_reached = fault is not None and stored + len(objects) > fault.after
-                kept = objects[: fault.after - stored] if is_reached else objects
-                results = self._store(kept)
-                stored += len(kept)
-                if not (is_reached and fault.kind == "lost"):
-                    yield _REPLY(results=results)
-                if is_reached:
-                    yield from self._fail(fault, [item.uuid for item in objects[len(kept) :]], context)
-                    if fault.kind in ("out_of_memory", "shutting_down"):
-                        # A server that shuts down waits until the client has closed its side.
-                        list(requests)
-                    return
-
-    def _store(self, objects):
-        results = _REPLY.Results()
-        for item in objects:
-            self._wire.received.append(item.uuid)
-            if item.uuid in self._wire.refused:
-                results.errors.add(uuid=item.uuid, error=self._wire.refused[item.uuid])
-                continue
-            properties = MessageToDict(item.properties.non_ref_properties)
-            properties |= {part.prop_name: list(part.values) for part in item.properties.text_array_properties}
-            try:
-                place = self._wire.place(item.collection, item.tenant)
-            except LookupError as exc:
-                results.errors.add(uuid=item.uuid, error=exc.args[0])
-                continue
-            self._wire.objects[place][item.uuid] = (properties, item.vector_bytes)
-            results.successes.add(uuid=item.uuid)
-        return results
-
-    def _fail(self, fault, rest, context):
-        match fault.kind:
-            case "unavailable":
-                context.abort(grpc.StatusCode.UNAVAILABLE, "the node is gone")
-            case "deadline":
-                context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "too slow")
-            case "out_of_memory":
-                yield _REPLY(out_of_memory=_REPLY.OutOfMemory(uuids=rest, wait_time=30))
-                yield _REPLY(shutting_down=_REPLY.ShuttingDown())
-            case "shutting_down":
-                yield _REPLY(shutting_down=_REPLY.ShuttingDown())
-            case "close" | "lost":
-                pass
 
     def BatchDelete(self, request, context):
         self._wire.deletes.append(request)
         self._interrupt("delete", context)
         held = self._held(request, context)
-        matches = [key for key, (properties, _) in held.items() if holds(request.filters, properties)]
+        matches = [key for key, _ in self._matching(request, context)]
         for key in matches[: self._wire.delete_limit]:
             del held[key]
         return batch_delete_pb2.BatchDeleteReply(
@@ -266,6 +192,11 @@ class _Service(weaviate_pb2_grpc.WeaviateServicer):
     def _matching(self, request, context):
         held = self._held(request, context)
         has_filter = request.HasField("filters")
+        if has_filter:
+            try:
+                require_answerable(request.filters, self._wire.definition(request.collection))
+            except LookupError as exc:
+                context.abort(grpc.StatusCode.UNKNOWN, exc.args[0])
         return [
             (key, item)
             for key, item in held.items()

@@ -29,6 +29,7 @@ __all__ = [
     "Not",
     "Or",
     "Scalar",
+    "is_number",
     "parse_filter",
 ]
 
@@ -222,7 +223,7 @@ def _condition(name: str, operator: str, operand: Any) -> Filter:
 
 def _values(name: str, operand: Any) -> Any:
     values: list[Any] = operand if isinstance(operand, list) else []
-    has_one_type = all(isinstance(v, str) for v in values) or all(_is_number(v) for v in values)
+    has_one_type = all(isinstance(v, str) for v in values) or all(is_number(v) for v in values)
     if not 0 < len(values) <= _MAX_VALUES or not has_one_type:
         found = f"{len(values)} values" if values else _repr.repr(operand)
         raise FilterError(
@@ -241,7 +242,7 @@ def _scalar(name: str, value: Any) -> Scalar:
         return value
     if not name.startswith(METADATA):
         raise FilterError(f"the filter on {name!r} is {_repr.repr(value)}; the field is a string, compare it with one.")
-    if not isinstance(value, bool) and not _is_number(value):
+    if not isinstance(value, bool) and not is_number(value):
         raise FilterError(
             f"the filter on {name!r} is {_repr.repr(value)}; it must be a string, true, false, or a finite number "
             "of 64 bits."
@@ -252,14 +253,15 @@ def _scalar(name: str, value: Any) -> Scalar:
 def _bound(name: str, operator: str, value: Any) -> float:
     if not name.startswith(METADATA):
         raise FilterError(f"the filter on {name!r} has a range; the field is a string, compare it with strings.")
-    if not _is_number(value):
+    if not is_number(value):
         raise FilterError(
             f"the range on {name!r} has {_repr.repr(value)} for {operator!r}; it must be a finite number of 64 bits."
         )
     return float(value)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Say whether a value is a number that filters know: finite, of 64 bits, and no boolean."""
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int) and not isinstance(value, bool) and -_MAX_INT <= value < _MAX_INT

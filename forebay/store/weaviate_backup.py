@@ -27,7 +27,7 @@ def back_up(manifest: ReleaseManifest, backup_id: str, settings: WeaviateSetting
     """
     name = _collection(manifest, settings)
     with connect(settings) as client:
-        WeaviateStore(client, settings).check_complete(manifest)
+        WeaviateStore(client, settings).verify(manifest)
         try:
             client.backup.create(
                 backup_id, BackupStorage(settings.backup_backend), include_collections=[name], wait_for_completion=True
@@ -66,7 +66,7 @@ def restore(manifest: ReleaseManifest, backup_id: str, settings: WeaviateSetting
             raise ReleaseError(
                 f"Weaviate doesn't restore {name!r} from the backup {backup_id!r} on {settings.backup_backend!r}: {exc}"
             ) from exc
-        WeaviateStore(client, settings).check_complete(manifest)
+        WeaviateStore(client, settings).verify(manifest)
 
 
 def _collection(manifest: ReleaseManifest, settings: WeaviateSettings) -> str:

@@ -14,10 +14,11 @@ from weaviate.exceptions import WeaviateBaseError
 
 from forebay.errors import IndexBuildError
 from forebay.settings import WeaviateSettings
+from forebay.store.weaviate_counts import count_chunks
 from forebay.store.weaviate_schema import LOAD, PARTITION, chunk_properties
 from forebay.store.weaviate_tenants import Tenancy, tenant_of
 
-__all__ = ["PartitionLoad", "count_chunks"]
+__all__ = ["PartitionLoad"]
 
 # What is sent before it is compared with what was confirmed; the client remembers the last 100,000 answers only.
 _BLOCK_ROWS = 5_000
@@ -141,14 +142,6 @@ class PartitionLoad:
                     f"Weaviate deletes none of {deleted.matches} stale chunks of partition {self._number}; load it "
                     "again when all nodes are up."
                 )
-
-
-def count_chunks(collection: Collection[Any, Any], number: int | None = None, content: str | None = None) -> int:
-    """Count the chunks of a collection or one tenant, of one partition of it, or of one content of this partition."""
-    wanted = {PARTITION: number, LOAD: content}
-    parts = [Filter.by_property(name).equal(value) for name, value in wanted.items() if value is not None]
-    counted = collection.aggregate.over_all(filters=Filter.all_of(parts) if parts else None, total_count=True)
-    return counted.total_count or 0
 
 
 def _unit_vectors(column: Any, n_rows: int, dim: int) -> list[list[float]]:

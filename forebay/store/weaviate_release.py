@@ -12,7 +12,7 @@ import numpy as np
 from weaviate.collections import CollectionAsync
 from weaviate.collections.classes.filters import FilterReturn
 
-from forebay.errors import ReleaseError
+from forebay.errors import FilterError, ReleaseError
 from forebay.releases import ReleaseManifest
 from forebay.store.access import EVERYTHING, Caller, effective_filter
 from forebay.store.contract import Hit, SearchMode, SearchRequest
@@ -23,7 +23,7 @@ from forebay.store.filters import Filter, parse_filter
 from forebay.store.fusion import reciprocal_rank_fusion
 from forebay.store.query_rules import NO_RULES, QueryRules, candidates, holding_phrases, read_rules
 from forebay.store.weaviate_channels import Channels, Question
-from forebay.store.weaviate_filters import to_weaviate_filter
+from forebay.store.weaviate_filters import has_range, to_weaviate_filter
 from forebay.store.weaviate_legs import Found, ask_bm25, ask_dense, merged
 from forebay.store.weaviate_neighbours import ask_places, ask_texts, ids_around, with_texts
 from forebay.store.weaviate_tenants import asked_tenants
@@ -81,12 +81,16 @@ class WeaviateRelease:
         channels: Connections to the collection; closed with the release.
         manifest: The release.
         tenants: Tenants of the collection, which don't change once it is loaded; None where it can't have any.
+        has_ranges: Whether it has the terms of ranges, which earlier versions of Forebay didn't load.
     """
 
-    def __init__(self, channels: Channels, manifest: ReleaseManifest, tenants: Collection[str] | None = None) -> None:
+    def __init__(
+        self, channels: Channels, manifest: ReleaseManifest, tenants: Collection[str] | None, *, has_ranges: bool
+    ) -> None:
         self._channels = channels
         self._manifest = manifest
         self._tenants = tenants
+        self._has_ranges = has_ranges
 
     @property
     def manifest(self) -> ReleaseManifest:
@@ -97,7 +101,7 @@ class WeaviateRelease:
         """Answer several requests; see `OpenRelease.search`.
 
         Raises:
-            FilterError: a filter is not of the language, or has a range.
+            FilterError: a filter is not of the language, or its ranges are too many or not loaded.
             ReleaseError: a vector has another dimension than the release, the cluster fails, or it isn't done in time.
         """
         return [answer.hits for answer in self._answers(requests, Stopwatch())]
@@ -118,10 +122,10 @@ class WeaviateRelease:
         """Count the chunks that match a filter; see `OpenRelease.count`.
 
         Raises:
-            FilterError: the filter is not of the language, or has a range.
+            FilterError: as `search`.
             ReleaseError: the cluster fails.
         """
-        filters = to_weaviate_filter(parse_filter(where))
+        filters = self._index_filter(parse_filter(where))
         return sum(self._channels.ask(self._of_tenants(partial(_count, filters=filters), EVERYTHING)))
 
     def close(self) -> None:
@@ -143,6 +147,14 @@ class WeaviateRelease:
         watch.stop("hits")
         return [_Answer(*parts) for parts in zip(plans, rounds, hits, strict=True)]
 
+    def _index_filter(self, where: Filter | None) -> FilterReturn | None:
+        if not self._has_ranges and where is not None and has_range(where):
+            raise FilterError(
+                f"the release {self._manifest.release_id} was loaded by an earlier version of Forebay and can't be "
+                "filtered by ranges; run `ingest_job`, which loads it again, or list the values."
+            )
+        return to_weaviate_filter(where)
+
     def _of_tenants(self, question: Question[T], caller: Caller) -> list[Question[T]]:
         if self._tenants is None:
             return [question]
@@ -156,7 +168,7 @@ class WeaviateRelease:
                 f"the question's vector has shape {request.vector.shape}, the release's vectors have dimension {dim}."
             )
         where = effective_filter(request.where, request.caller)
-        filters = to_weaviate_filter(where)
+        filters = self._index_filter(where)
         # They are about words, which the dense leg alone doesn't look at.
         rules = NO_RULES if request.mode == SearchMode.DENSE else read_rules(request.text)
         limit = candidates(request.top_k, rules)

@@ -11,6 +11,7 @@ from weaviate.classes.config import Configure, DataType, Property, Tokenization,
 from forebay.errors import ConfigurationError
 from forebay.settings import IndexSettings, WeaviateSettings
 from forebay.store.filters import CHUNK_FIELDS
+from forebay.store.range_terms import RANGE_TERMS, range_terms
 from forebay.store.terms import METADATA_TERMS, metadata_terms
 
 __all__ = [
@@ -97,6 +98,7 @@ def _properties() -> list[Property]:
     return [
         *(_exact(name) for name in (*CHUNK_FIELDS, LOAD)),
         _exact(METADATA_TERMS, DataType.TEXT_ARRAY),
+        _exact(RANGE_TERMS, DataType.TEXT_ARRAY),
         Property(name=PARTITION, data_type=DataType.INT, index_filterable=True, index_range_filters=False),
         *(
             Property(
@@ -135,10 +137,11 @@ def chunk_properties(row: Mapping[str, Any], number: int, content: str) -> dict[
         number: Number of its partition.
         content: Content of the partition.
     """
-    terms = metadata_terms(json.loads(row["metadata"]))
+    metadata = json.loads(row["metadata"])
     return {name: row[name] for name in RETURNED} | {
         _TITLE_WORDS: row["title"],
-        METADATA_TERMS: terms,
+        METADATA_TERMS: metadata_terms(metadata),
+        RANGE_TERMS: range_terms(metadata),
         PARTITION: number,
         LOAD: content,
     }

@@ -10,12 +10,15 @@ from weaviate import WeaviateClient
 from weaviate.classes.config import ConsistencyLevel
 from weaviate.exceptions import WeaviateBaseError
 
+from forebay.documents import partition_key
 from forebay.errors import IndexBuildError, ReleaseError
 from forebay.releases import ReleaseManifest
 from forebay.settings import IndexSettings, WeaviateSettings
+from forebay.store.range_terms import RANGE_TERMS
 from forebay.store.weaviate_channels import Channels
 from forebay.store.weaviate_connection import connect
-from forebay.store.weaviate_load import PartitionLoad, count_chunks
+from forebay.store.weaviate_counts import count_chunks, count_partitions
+from forebay.store.weaviate_load import PartitionLoad
 from forebay.store.weaviate_release import WeaviateRelease
 from forebay.store.weaviate_schema import collection_name, create_collection, creation_time
 from forebay.store.weaviate_tenants import Tenancy
@@ -23,6 +26,11 @@ from forebay.store.weaviate_tenants import Tenancy
 __all__ = ["WeaviateStore", "connected_store", "open_cluster_release"]
 
 _POLL_S = 1.0
+_SHOWN = 10
+_MEND = (
+    "if it is the newest, run `ingest_job`, which loads the partitions that lack something; else delete its collection "
+    "and run `weaviate_restore_job`"
+)
 
 
 class WeaviateStore:
@@ -100,16 +108,17 @@ class WeaviateStore:
             found = self._client.alias.get(alias_name=self._settings.alias)
         return None if found is None else found.collection.removeprefix(f"{self._settings.alias}_")
 
-    def promote(self, release_id: str, chunks: int) -> str | None:
-        """Point the alias to a release once it is complete and indexed; a rollback is the same with the earlier one.
+    def promote(self, manifest: ReleaseManifest) -> str | None:
+        """Point the alias to a release once it is whole and indexed; a rollback is the same with the earlier one.
 
         Returns:
             The release that was current.
 
         Raises:
-            ReleaseError: the release doesn't hold `chunks` chunks, isn't indexed in time, or the alias can't be moved.
+            ReleaseError: the release isn't whole, isn't indexed in time, or the alias can't be moved.
         """
-        self._check_complete(release_id, chunks)
+        release_id = manifest.release_id
+        self.verify(manifest)
         self.wait_until_indexed(release_id)
         previous, name = self.current_id(), self._name(release_id)
         with _named("moving the alias"):
@@ -140,18 +149,44 @@ class WeaviateStore:
             ReleaseError: it isn't in the cluster, or not all of it, or the cluster doesn't answer.
         """
         self.check_complete(manifest)
+        tenancy = self._tenancy(manifest.release_id)
         with _named("listing the tenants"):
-            tenants = self._tenancy(manifest.release_id).tenants()
-        return WeaviateRelease(Channels(self._name(manifest.release_id), self._settings), manifest, tenants)
+            tenants = tenancy.tenants()
+        channels = Channels(self._name(manifest.release_id), self._settings)
+        return WeaviateRelease(channels, manifest, tenants, has_ranges=RANGE_TERMS in tenancy.properties)
 
     def check_complete(self, manifest: ReleaseManifest) -> None:
-        """See whether the cluster holds every chunk of a release, with its tenants apart if the release says so.
+        """See whether the cluster holds as many chunks as a release has, with its tenants apart if the release says so.
+
+        That is what every start of a retriever can afford; `verify` looks at each partition.
 
         Raises:
             ReleaseError: it doesn't, or doesn't answer.
         """
-        self._check_complete(manifest.release_id, manifest.chunks)
+        held = self.count(manifest.release_id)
+        if held != manifest.chunks:
+            raise ReleaseError(
+                f"the release {manifest.release_id} holds {held} of {manifest.chunks} chunks in Weaviate; {_MEND}."
+            )
         self._check_tenants(manifest.release_id, manifest.index)
+
+    def verify(self, manifest: ReleaseManifest) -> None:
+        """See whether every partition of a release holds its chunks, of the right content, and nothing else is there.
+
+        Raises:
+            ReleaseError: a partition doesn't, with the name of the first ones; or the cluster doesn't answer.
+        """
+        release_id, expected = manifest.release_id, {ref.number: ref.chunks for ref in manifest.shards}
+        with _named("counting the partitions"):
+            held = count_partitions(self._tenancy(release_id).views(), manifest.shards)
+        wrong = [number for number in sorted(expected) if held[number] != expected[number]]
+        if wrong:
+            shown = ", ".join(f"{partition_key(n)} {held[n]} of {expected[n]}" for n in wrong[:_SHOWN])
+            raise ReleaseError(
+                f"{len(wrong)} of {len(expected)} partitions of the release {release_id} don't hold their chunks in "
+                f"Weaviate ({shown}{', ...' if len(wrong) > _SHOWN else ''}); {_MEND}."
+            )
+        self.check_complete(manifest)
 
     def created(self) -> dict[str, datetime | None]:
         """List the releases that have a collection, finished or not, and when it was created, where it says so.
@@ -189,11 +224,6 @@ class WeaviateStore:
             collection = self._client.collections.use(self._name(release_id)).with_consistency_level(level)
             self._tenancies[release_id] = Tenancy(self._client, collection)
         return self._tenancies[release_id]
-
-    def _check_complete(self, release_id: str, chunks: int) -> None:
-        held = self.count(release_id)
-        if held != chunks:
-            raise ReleaseError(f"the release {release_id} holds {held} of {chunks} chunks in Weaviate; load it again.")
 
     def _check_tenants(self, release_id: str, index: IndexSettings) -> None:
         with _named("looking at a collection"):

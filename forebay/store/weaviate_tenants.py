@@ -50,7 +50,7 @@ def asked_tenants(caller: Caller, held: Collection[str]) -> list[str]:
 
 
 class Tenancy:
-    """A collection, whether it has tenants or not: it is asked, for that never changes.
+    """A collection, whether it has tenants or not, and its properties: it is asked, for none of that ever changes.
 
     Raises:
         ReleaseError: there is no such collection.
@@ -60,11 +60,13 @@ class Tenancy:
         self._client = client
         self._collection = collection
         try:
-            self.has_tenants = collection.config.get().multi_tenancy_config.enabled
+            config = collection.config.get()
         except UnexpectedStatusCodeError as exc:
             if exc.status_code != _NOT_FOUND:
                 raise
             raise ReleaseError(f"there is no collection {collection.name!r} in Weaviate; load the release.") from exc
+        self.has_tenants = config.multi_tenancy_config.enabled
+        self.properties = frozenset(item.name for item in config.properties)
 
     def tenants(self) -> frozenset[str] | None:
         """List the tenants; None where there is no such thing."""

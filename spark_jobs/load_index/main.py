@@ -29,7 +29,7 @@ from spark_jobs.lance_frames import read_lance, read_lance_keys
 from spark_jobs.load_index.transforms import (
     INDEXED_COLUMNS,
     KEY_COLUMNS,
-    LAYOUT,
+    LAYOUTS,
     ShardDelta,
     built_shards,
     delta_of,
@@ -69,7 +69,7 @@ def load_index(orders: JobOrders, report: Reporter) -> None:
     found = Candidate(
         embedding=spec,
         index=settings,
-        layout=LAYOUT,
+        layout=LAYOUTS[settings.store],
         reduction=reduction.fingerprint if reduction is not None else "",
         shards={},
         table_versions=known,

@@ -18,7 +18,7 @@ from forebay.store.reduction import Reduction
 __all__ = [
     "INDEXED_COLUMNS",
     "KEY_COLUMNS",
-    "LAYOUT",
+    "LAYOUTS",
     "ShardDelta",
     "built_shards",
     "delta_of",
@@ -51,8 +51,9 @@ INDEXED_COLUMNS = [
 KEY_COLUMNS = ["shard", "chunk_id", "text_hash", "doc_hash", "chunker", "source"]
 """Columns that decide about all `INDEXED_COLUMNS`: the document's version, the way of cutting, the source."""
 
-LAYOUT = "9"
-"""Version of what a shard's folder holds; another one means that every shard is built anew."""
+LAYOUTS = {"embedded": "9", "weaviate": "10"}
+"""Version of what a shard's folder, or a chunk in a collection, holds, by store; another one means that every shard is
+built anew, and every release loaded anew. Up to 9, both stores had the same."""
 
 _HALF_DIGITS = 15
 # Column with the id of a chunk that a shard's base holds, and the shard doesn't.
@@ -93,7 +94,8 @@ def row_hashes(keys: DataFrame) -> DataFrame:
 
 def shard_identity(spec: EmbeddingSpec, settings: IndexSettings, reduction: Reduction | None) -> tuple[str, ...]:
     """Name the way of building shards."""
-    return (LAYOUT, spec.fingerprint, settings.identity, *([] if reduction is None else [reduction.fingerprint]))
+    layout = LAYOUTS[settings.store]
+    return (layout, spec.fingerprint, settings.identity, *([] if reduction is None else [reduction.fingerprint]))
 
 
 def shard_contents(hashes: DataFrame, identity: tuple[str, ...]) -> dict[int, str]:

@@ -9,7 +9,7 @@ from forebay.errors import FilterError, ReleaseError
 from forebay.store.access import EVERYTHING, PUBLIC
 from forebay.store.contract import SearchMode, SearchRequest
 from tests.releases import chunk_rows
-from tests.stores import DOCUMENTS, FEEDBACK_BY_WORDS, RANGES, WORDS_OVER_ALL_SHARDS, search
+from tests.stores import DOCUMENTS, FEEDBACK_BY_WORDS, WORDS_OVER_ALL_SHARDS, search
 
 needs = pytest.mark.needs
 
@@ -185,7 +185,6 @@ def test_a_hit_says_where_it_comes_from(release, embedder):
     assert hit.metadata == {"year": 2009}
 
 
-@needs(RANGES)
 @pytest.mark.parametrize("mode", SearchMode)
 def test_filters_hold_in_every_leg(release, embedder, mode):
     where = {"metadata.year": {"gte": 1960, "lt": 1970}, "format": "text"}
@@ -196,9 +195,9 @@ def test_filters_hold_in_every_leg(release, embedder, mode):
 @pytest.mark.parametrize(
     ("where", "expected"),
     [
-        pytest.param({"doc_id": {"ne": "d1"}, "metadata.year": {"lt": 1953}}, {"d0", "d2"}, marks=needs(RANGES)),
+        ({"doc_id": {"ne": "d1"}, "metadata.year": {"lt": 1953}}, {"d0", "d2"}),
         ({"or": [{"doc_id": "d1"}, {"metadata.year": {"in": [1953, 1954.0]}}]}, {"d1", "d3", "d4"}),
-        pytest.param({"not": {"metadata.year": {"gt": 1951}}}, {"d0", "d1"}, marks=needs(RANGES)),
+        ({"not": {"metadata.year": {"gt": 1951}}}, {"d0", "d1"}),
         ({"and": [{"doc_id": ["d1", "d2"]}, {"not": {"doc_id": "d2"}}]}, {"d1"}),
         ({"doc_id": ["d1"], "metadata.year": {"exists": True}}, {"d1"}),
         ({"metadata.year": {"exists": False}}, set()),
@@ -258,7 +257,6 @@ def test_a_filter_at_its_limits_is_no_burden(release, embedder):
     assert time.perf_counter() - began < 2
 
 
-@needs(RANGES)
 def test_more_numeric_fields_than_are_indexed_can_be_filtered(built, embedder):
     fields = {f"n{number}": number for number in range(100)}
     release = built(chunk_rows([("d", "t", "water", fields)], embedder), partitions=1)

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from forebay.store.access import EVERYTHING, PUBLIC, Caller
 from forebay.store.contract import SearchMode
-from tests.filters import CALLERS, DOCUMENTS, FILTERS, FILTERS_WITHOUT_RANGES, matches, may_find
+from tests.filters import CALLERS, DOCUMENTS, FILTERS, matches, may_find
 from tests.releases import chunk_rows
-from tests.stores import EMBEDDER, RANGES, search
+from tests.stores import EMBEDDER, search
 
 _RESTRICTED = [
     ("all", "t", "the same words", {}),
@@ -66,22 +66,13 @@ def drawn(store):
     opened.close()
 
 
-_all_filters = pytest.mark.parametrize(
-    "filters",
-    [
-        pytest.param(FILTERS_WITHOUT_RANGES, id="without-ranges"),
-        pytest.param(FILTERS, id="with-ranges", marks=pytest.mark.needs(RANGES)),
-    ],
-)
 _often = settings(max_examples=200, deadline=None)
 _QUESTION = "text number title odd"
 
 
-@_all_filters
 @_often
-@given(data=st.data())
-def test_a_filter_finds_exactly_what_a_plain_evaluation_finds(drawn, filters, data):
-    where = data.draw(filters)
+@given(where=FILTERS)
+def test_a_filter_finds_exactly_what_a_plain_evaluation_finds(drawn, where):
     expected = {chunk[2] for chunk in _CHUNKS if matches(chunk, where)}
     asked = {"where": where, "caller": EVERYTHING, "mode": SearchMode.DENSE}
     assert {hit.text for hit in search(drawn, EMBEDDER, _QUESTION, top_k=200, **asked)} == expected
@@ -100,11 +91,9 @@ _OPTIONS = st.fixed_dictionaries(
 )
 
 
-@_all_filters
 @_often
-@given(data=st.data(), options=_OPTIONS)
-def test_no_text_is_one_that_its_caller_may_not_find_and_none_is_missing(drawn, filters, data, options):
-    where = data.draw(filters | st.just({}))
+@given(where=FILTERS | st.just({}), options=_OPTIONS)
+def test_no_text_is_one_that_its_caller_may_not_find_and_none_is_missing(drawn, where, options):
     allowed = [chunk for chunk in _CHUNKS if may_find(chunk, options["caller"]) and matches(chunk, where)]
     hits = search(drawn, EMBEDDER, _QUESTION, where=where, **options)
     texts = {hit.text for hit in hits}

@@ -5,7 +5,6 @@ import json
 import pytest
 from weaviate.proto.v1 import base_pb2
 
-from forebay.documents import content_hash
 from forebay.errors import ConfigurationError, IndexBuildError, ReleaseError
 from forebay.settings import IndexSettings
 from forebay.store.filters import CHUNK_FIELDS
@@ -145,38 +144,45 @@ def test_rows_that_can_not_be_indexed_are_refused_before_they_are_sent(wire, ope
     assert not wire.received
 
 
+def _loaded(store, rows, content="c"):
+    """Load a release of one partition; gives its manifest."""
+    manifest = cluster_release(EMBEDDER, len(rows), content)
+    load(store, rows, content=content, release_id=manifest.release_id)
+    return manifest
+
+
 def test_the_alias_moves_to_complete_releases_only_and_back(wire, open_store):
     store = open_store()
-    other = content_hash("other")[:16]
-    load(store, ROWS[:30])
-    load(store, ROWS[:40], release_id=other)
+    one, other = _loaded(store, ROWS[:30]), _loaded(store, ROWS[:40], "other")
+    names = [f"ForebayChunks_{manifest.release_id}" for manifest in (one, other)]
     assert store.current_id() is None
-    with pytest.raises(ReleaseError, match="holds 30 of 31 chunks"):
-        store.promote(RELEASE_ID, 31)
+    (ref,) = one.shards
+    with pytest.raises(ReleaseError, match=r"\(s000 30 of 31\).*ingest_job"):
+        store.promote(one.model_copy(update={"shards": (ref.model_copy(update={"chunks": 31}),)}))
     wire.queue = [5]
-    assert store.promote(RELEASE_ID, 30) is None
-    assert store.promote(other, 40) == RELEASE_ID
-    assert wire.aliases == {"ForebayChunks": f"ForebayChunks_{other}"}
-    assert store.promote(RELEASE_ID, 30) == other
-    assert store.current_id() == RELEASE_ID
+    assert store.promote(one) is None
+    assert store.promote(other) == one.release_id
+    assert wire.aliases == {"ForebayChunks": names[1]}
+    assert store.promote(one) == other.release_id
+    assert store.current_id() == one.release_id
     moves = [(method, path, body) for method, path, body, _ in wire.rest if "aliases" in path and method != "GET"]
     assert moves == [
-        ("POST", "aliases", {"class": f"ForebayChunks_{RELEASE_ID}", "alias": "ForebayChunks"}),
-        ("PUT", "aliases/ForebayChunks", {"class": f"ForebayChunks_{other}"}),
-        ("PUT", "aliases/ForebayChunks", {"class": f"ForebayChunks_{RELEASE_ID}"}),
+        ("POST", "aliases", {"class": names[0], "alias": "ForebayChunks"}),
+        ("PUT", "aliases/ForebayChunks", {"class": names[1]}),
+        ("PUT", "aliases/ForebayChunks", {"class": names[0]}),
     ]
     with pytest.raises(ReleaseError, match="is current"):
-        store.remove(RELEASE_ID)
-    store.remove(other)
-    assert other not in "".join(wire.classes)
+        store.remove(one.release_id)
+    store.remove(other.release_id)
+    assert names[1] not in wire.classes
 
 
 def test_a_release_whose_vectors_are_not_indexed_in_time_is_not_promoted(wire, open_store):
     store = open_store(drain_timeout_s=0.01)
-    load(store, ROWS[:5])
+    manifest = _loaded(store, ROWS[:5])
     wire.queue = [3, 3, 3]
     with pytest.raises(ReleaseError, match="3 vectors"):
-        store.promote(RELEASE_ID, 5)
+        store.promote(manifest)
     assert not wire.aliases
 
 

@@ -5,14 +5,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from weaviate.classes.query import Filter
+from weaviate.exceptions import WeaviateQueryError
 from weaviate.proto.v1 import base_pb2
 
-from forebay.errors import ReleaseError
+from forebay.errors import FilterError, ReleaseError
 from forebay.store import weaviate_neighbours
 from forebay.store.access import EVERYTHING, PUBLIC, Caller
 from forebay.store.contract import SearchMode, SearchRequest
-from tests.releases import chunk_rows
-from tests.weaviate_cluster import EMBEDDER, ROWS, request
+from forebay.store.weaviate_connection import connect
+from tests.releases import chunk_rows, cluster_release
+from tests.weaviate_cluster import EMBEDDER, RELEASE_ID, ROWS, load, request
 from tests.weaviate_wire import Fault, packed
 
 
@@ -85,6 +88,68 @@ def test_a_chunk_that_the_server_does_not_list_has_no_neighbours(cluster, monkey
     asked = [request(row["text"], top_k=1, neighbours=1, mode=SearchMode.BM25) for row in rows]
     found = [hits[0] for hits in cluster(rows).search(asked)]
     assert {hit.chunk_id for hit in found if hit.before or hit.after} == {row["chunk_id"] for row in listed}
+
+
+@pytest.mark.parametrize("mode", SearchMode)
+@pytest.mark.parametrize("caller", [EVERYTHING, PUBLIC])
+def test_ranges_hold_in_every_leg(wire, cluster, mode, caller):
+    opened = cluster()
+    within = {"metadata.year": {"gte": 1960, "lt": 1970.5}}
+    (hits,) = opened.search([request("wing lift", mode=mode, where=within, top_k=50, caller=caller)])
+    # Every third document is a tenant's.
+    expected = {f"d{n}" for n in range(10, 21) if caller is EVERYTHING or n % 3}
+    assert {hit.doc_id for hit in hits} == expected
+    assert all("range_terms" in str(search.filters) for search in wire.searches)
+
+
+def test_ranges_are_of_numbers_only_and_a_field_that_no_chunk_has_matches_nothing(cluster):
+    fields = [1, -2.5, 1e300, True, "1", [7, 30], [0, 99], 2**60]
+    opened = cluster(
+        chunk_rows([(f"d{n}", "", "kestrel", {"n": value, "m": "x"}) for n, value in enumerate(fields)], EMBEDDER)
+    )
+    assert opened.count({"metadata.n": {"gte": 1}}) == 5
+    assert opened.count({"metadata.n": {"lt": 1}}) == 2
+    assert opened.count({"metadata.n": {"gt": 5, "lt": 10}}) == 1
+    assert opened.count({"metadata.n": {"gt": 2**59, "lt": 1e300}}) == 1
+    assert opened.count({"not": {"metadata.n": {"gte": 1}}}) == 3
+    for name in ("m", "none"):
+        assert opened.count({f"metadata.{name}": {"gt": -1e308}}) == 0
+        assert opened.search([request("kestrel", where={f"metadata.{name}": {"lte": 0}})]) == [[]]
+
+
+def test_a_release_of_an_earlier_version_says_that_it_has_no_ranges(wire, open_store):
+    store, manifest = open_store(), cluster_release(EMBEDDER, 20, "c")
+    load(store, ROWS[:20], release_id=manifest.release_id)
+    held = wire.classes[f"ForebayChunks_{manifest.release_id}"]
+    held["properties"] = [item for item in held["properties"] if item["name"] != "range_terms"]
+    opened = open_store().open(manifest)
+    try:
+        for where in ({"metadata.year": {"gte": 1}}, {"not": {"or": [{"metadata.year": {"gte": 1}}]}}):
+            for ask in (lambda where=where: opened.count(where), lambda where=where: _search(opened, where)):
+                with pytest.raises(FilterError, match=f"{manifest.release_id} was loaded by.*ingest_job.*list the"):
+                    ask()
+        assert opened.count({"metadata.year": [1950]}) == 1
+    finally:
+        opened.close()
+
+
+def _search(opened, where):
+    return opened.search([request("wing", where=where)])
+
+
+def test_the_double_refuses_filters_that_a_server_refuses(wire, open_store):
+    store = open_store()
+    load(store, ROWS[:2])
+    with connect(wire.settings()) as client:
+        query = client.collections.use(f"ForebayChunks_{RELEASE_ID}").query
+        for wrong, reason in (
+            (Filter.by_property("none").equal("x"), "no such prop with name 'none'"),
+            (Filter.by_property("partition").equal("x"), "cannot use 'value_text' on type 'int'"),
+            (Filter.by_property("source").equal(1) & Filter.by_property("source").equal("x"), "on type 'text'"),
+            (Filter.by_property("page").equal(1), "requires inverted index"),
+        ):
+            with pytest.raises(WeaviateQueryError, match=reason):
+                query.fetch_objects(filters=wrong)
 
 
 def test_a_search_that_fails_is_named_and_the_next_one_works(wire, cluster):

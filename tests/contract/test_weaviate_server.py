@@ -5,6 +5,7 @@ import uuid
 import pyarrow as pa
 import pytest
 
+from forebay.errors import ReleaseError
 from forebay.settings import IndexSettings
 from forebay.store.access import PUBLIC, Caller
 from forebay.store.contract import SearchMode
@@ -68,9 +69,10 @@ def store(client, settings):
 def test_tenants_lie_apart_and_a_backup_brings_them_back(store, client, settings):
     index = IndexSettings(store="weaviate", tenants=True)
     manifest = _new_manifest(index)
+    (content,) = [ref.content for ref in manifest.shards]
     for _ in range(2):
-        assert _load(store, manifest.release_id, _ROWS, index=index) == 200
-    assert store.holds_partition(manifest.release_id, 0, "c", 200)
+        assert _load(store, manifest.release_id, _ROWS, content, index) == 200
+    assert store.holds_partition(manifest.release_id, 0, content, 200)
     collection = client.collections.use(f"{settings.alias}_{manifest.release_id}")
     assert set(collection.tenants.get()) == {SHARED, tenant_name("acme")}
     back_up(manifest, manifest.release_id, settings)
@@ -99,19 +101,22 @@ def test_a_load_repeated_and_changed_holds_the_new_rows_only(store):
     assert store.count(release_id) == 50
 
 
-def test_the_alias_moves_and_moves_back(store):
-    first, second = _new_manifest().release_id, _new_manifest().release_id
-    for release_id in (first, second):
-        _load(store, release_id, _ROWS[:10])
-    store.promote(first, 10)
-    assert store.promote(second, 10) == first
-    assert store.promote(first, 10) == second
-    assert store.current_id() == first
+def test_the_alias_moves_to_whole_releases_and_moves_back(store):
+    first, second = (cluster_release(_EMBEDDER, 10, uuid.uuid4().hex, _INDEX) for _ in range(2))
+    for manifest in (first, second):
+        _load(store, manifest.release_id, _ROWS[:10], manifest.shards[0].content)
+    store.promote(first)
+    assert store.promote(second) == first.release_id
+    assert store.promote(first) == second.release_id
+    assert store.current_id() == first.release_id
+    _load(store, second.release_id, _ROWS[:9], "newer")
+    with pytest.raises(ReleaseError, match="s000 0 of 10"):
+        store.promote(second)
 
 
 def test_a_backup_brings_a_lost_collection_back(store, client, settings):
     manifest = _new_manifest()
-    _load(store, manifest.release_id, _ROWS)
+    _load(store, manifest.release_id, _ROWS, manifest.shards[0].content)
     back_up(manifest, manifest.release_id, settings)
     client.collections.delete(f"{settings.alias}_{manifest.release_id}")
     restore(manifest, manifest.release_id, settings)

@@ -251,6 +251,7 @@ def test_counts_are_of_all_tenants(served):
     assert len(wire.counts) == 1 + len(_TENANTS)
     assert release.count({"metadata.n": [1, 2, 8]}) == 3
     assert release.count({"metadata.tenant": "a b"}) == 20
+    assert release.count({"metadata.n": {"gte": 10, "lt": 30}}) == 20
 
 
 @pytest.mark.parametrize("killed_at", [0, 80])
@@ -295,7 +296,7 @@ def test_a_failing_tenant_is_named(wire, store):
 
 def test_a_backup_brings_all_tenants_back_and_the_alias_moves(wire, store):
     _load(store)
-    store.promote(_RELEASE.release_id, len(_ROWS))
+    store.promote(_RELEASE)
     back_up(_RELEASE.model_copy(update={"index": _INDEX}), "full", wire.settings())
     before, tenants = _state(wire), dict(wire.tenants)
     wire.drop(f"ForebayChunks_{_RELEASE.release_id}")

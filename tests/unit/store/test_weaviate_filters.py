@@ -6,8 +6,9 @@ from weaviate.proto.v1 import base_pb2
 from forebay.errors import FilterError
 from forebay.store.access import EVERYTHING, effective_filter
 from forebay.store.filters import parse_filter
+from forebay.store.range_terms import RANGE_TERMS, range_terms
 from forebay.store.terms import METADATA_TERMS, metadata_terms
-from forebay.store.weaviate_filters import to_weaviate_filter
+from forebay.store.weaviate_filters import has_range, to_weaviate_filter
 from tests.filters import CALLERS, DOCUMENTS, FILTERS, matches, may_find
 
 _OPERATOR = base_pb2.Filters.Operator
@@ -15,7 +16,8 @@ _OPERATOR = base_pb2.Filters.Operator
 
 def _object(document):
     doc_id, title, _, metadata = document
-    return {"doc_id": [doc_id], "title": [title], "format": ["text"], METADATA_TERMS: metadata_terms(metadata)}
+    terms = {METADATA_TERMS: metadata_terms(metadata), RANGE_TERMS: range_terms(metadata)}
+    return {"doc_id": [doc_id], "title": [title], "format": ["text"], **terms}
 
 
 def _holds(message, properties):
@@ -32,20 +34,10 @@ def _holds(message, properties):
     return bool(set(message.value_text_array.values) & set(properties[message.target.property]))
 
 
-def _has_range(where):
-    if isinstance(where, dict):
-        return bool({"gt", "gte", "lt", "lte"} & set(where)) or any(map(_has_range, where.values()))
-    return isinstance(where, list) and any(map(_has_range, where))
-
-
 @settings(max_examples=200, deadline=None)
 @given(where=FILTERS, caller=CALLERS)
 def test_the_message_holds_for_exactly_what_a_caller_may_find(where, caller):
     wanted = effective_filter(where, caller)
-    if _has_range(where):
-        with pytest.raises(FilterError, match=r"metadata\..*range.*list the values"):
-            to_weaviate_filter(wanted)
-        return
     message = _FilterToGRPC.convert(to_weaviate_filter(wanted))
     found = {document[0] for document in DOCUMENTS if _holds(message, _object(document))}
     assert found == {d[0] for d in DOCUMENTS if may_find(d, caller) and matches(d, where)}
@@ -59,3 +51,17 @@ def test_a_chunk_field_is_a_property_and_a_field_of_the_document_is_a_term():
     message = _FilterToGRPC.convert(to_weaviate_filter(parse_filter({"source": "a", "metadata.n": 2.0})))
     assert [part.target.property for part in message.filters] == ["source", "metadata_terms"]
     assert [list(part.value_text_array.values) for part in message.filters] == [["a"], ['["n", 2]']]
+
+
+def test_a_range_anywhere_in_a_filter_is_known():
+    within = {"metadata.n": {"gte": 1}}
+    assert all(has_range(parse_filter(where)) for where in (within, {"or": [{"source": "a"}, {"not": within}]}))
+    assert not has_range(parse_filter({"metadata.n": [1, 2], "not": {"metadata.m": {"exists": True}}}))
+
+
+def test_more_ranges_than_a_server_looks_up_at_once_are_refused():
+    ranges = [{"metadata.n": {"gt": n + 0.1, "lt": 1e300 - n}} for n in range(200)]
+    assert to_weaviate_filter(parse_filter({"or": ranges[:20]})) is not None
+    with pytest.raises(FilterError, match=r"'metadata\.n' more than 10000 terms.*rounder bounds"):
+        to_weaviate_filter(parse_filter({"or": ranges}))
+    assert to_weaviate_filter(parse_filter({"or": [{"metadata.n": {"gte": 2000 + n}} for n in range(200)]})) is not None
