@@ -8,7 +8,6 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from forebay.errors import FilterError
 from forebay.settings import IndexSettings
 from forebay.store.contract import SearchRequest
 from forebay.store.qdrant_edge import QdrantEdgeStore
@@ -92,7 +91,6 @@ FEEDBACK_BY_WORDS = "feedback by words"
 
 # Expected failures: when one of them passes, the promise is kept and the entry goes.
 _WEAVIATE_LACKS = {
-    RANGES: pytest.mark.xfail(raises=FilterError, reason="filters of the Weaviate store have no ranges"),
     FEEDBACK_BY_WORDS: pytest.mark.xfail(
         raises=AssertionError, reason="Weaviate doesn't tell how much words weigh: feedback moves the vector only"
     ),
