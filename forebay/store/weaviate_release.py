@@ -19,7 +19,7 @@ from forebay.store.contract import Hit, SearchMode, SearchRequest
 from forebay.store.diversity import diversify
 from forebay.store.feedback import FEEDBACK_HITS, moved_vector
 from forebay.store.filters import parse_filter
-from forebay.store.fusion import reciprocal_rank_fusion
+from forebay.store.fusion import fuse
 from forebay.store.query_rules import NO_RULES, QueryRules, candidates, holding_phrases, read_rules
 from forebay.store.weaviate_channels import Channels, Question
 from forebay.store.weaviate_filters import to_weaviate_filter
@@ -55,7 +55,7 @@ class _Plan:
 
 
 class WeaviateRelease:
-    """An opened release: a dense and a BM25 question to the cluster, fused by rank as in the embedded store.
+    """An opened release: a dense and a BM25 question to the cluster, fused as in the embedded store.
 
     Every question carries what the caller may find. Where the collection has tenants, it goes to the shared one and the
     caller's own. `feedback` orders the dense leg anew only: the cluster doesn't tell what BM25 knows of its words.
@@ -161,7 +161,7 @@ def _found(leg: _Leg, answers: Sequence[list[Found]], plan: _Plan) -> list[Found
 def _hits(request: SearchRequest, plan: _Plan, legs: Sequence[Sequence[Found]]) -> list[Hit]:
     # The dense leg comes first and wins: its similarity is the cluster's own.
     chunks = {item.chunk_id: item for leg in reversed(legs) for item in leg}
-    ranked = _fused(legs, plan.rules)
+    ranked = fuse([_scored(leg) for leg in legs], request.fusion, plan.rules.bm25_weight)
     if plan.rules.phrases:
         held = {key: chunks[key].properties for key, _ in ranked}
         texts = {key: f"{properties['title']}\n{properties['text']}" for key, properties in held.items()}
@@ -177,20 +177,17 @@ def _hits(request: SearchRequest, plan: _Plan, legs: Sequence[Sequence[Found]]) 
 
 
 def _fed_back(request: SearchRequest, plan: _Plan, best: Sequence[Found], by_words: Sequence[Found]) -> _Scored:
-    """Order the best anew, by the question moved towards the first of them; BM25's order stays as it is."""
+    """Order the best anew, by the question moved towards the first of them; BM25's scores stay as they are."""
     vectors = np.array([item.vector for item in best], np.float32)
     nearness = vectors @ moved_vector(request.vector, vectors[:FEEDBACK_HITS])
-    dense = [best[place] for place in np.argsort(-nearness, kind="stable")]
+    dense = [(best[place].chunk_id, float(nearness[place])) for place in np.argsort(-nearness, kind="stable")]
     kept = {item.chunk_id for item in best}
-    return _fused([dense, [item for item in by_words if item.chunk_id in kept]], plan.rules)
+    words = _scored([item for item in by_words if item.chunk_id in kept])
+    return fuse([dense, words], request.fusion, plan.rules.bm25_weight)
 
 
-def _fused(legs: Sequence[Sequence[Found]], rules: QueryRules) -> _Scored:
-    """Join the legs by rank, the dense one with weight 1; one alone keeps its scores."""
-    if len(legs) == 1:
-        return [(item.chunk_id, item.score) for item in legs[0]]
-    rankings = [[item.chunk_id for item in leg] for leg in legs]
-    return reciprocal_rank_fusion(rankings, weights=[1.0, rules.bm25_weight][: len(legs)])
+def _scored(leg: Sequence[Found]) -> _Scored:
+    return [(item.chunk_id, item.score) for item in leg]
 
 
 def _hit(found: Found, score: float) -> Hit:

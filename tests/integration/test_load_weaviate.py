@@ -17,7 +17,14 @@ from forebay.errors import ReleaseError
 from forebay.maintenance import maintain
 from forebay.release_transfer import push
 from forebay.releases import ReleaseRegistry
-from forebay.settings import EmbeddingSettings, IndexSettings, MaintenanceSettings, PathSettings, WeaviateSettings
+from forebay.settings import (
+    EmbeddingSettings,
+    IndexSettings,
+    MaintenanceSettings,
+    PathSettings,
+    ServingSettings,
+    WeaviateSettings,
+)
 from forebay.store.contract import SearchMode
 from forebay.store.weaviate_backup import back_up, restore
 from forebay.store.weaviate_store import connected_store
@@ -217,4 +224,6 @@ def test_what_needs_files_says_so(cluster, tmp_path):
     with pytest.raises(ReleaseError, match="weaviate_backup_job"):
         push(cluster.registry, cluster.paths.shards, cluster.registry.current_id(), BlockStore(str(tmp_path)))
     with pytest.raises(ReleaseError, match="lies in Weaviate"):
-        explain_question("wings", cluster.paths, None, mode=SearchMode.BM25, top_k=3, where={})
+        explain_question(
+            "wings", cluster.paths, None, mode=SearchMode.BM25, top_k=3, where={}, serving=ServingSettings()
+        )

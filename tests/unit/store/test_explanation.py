@@ -7,6 +7,7 @@ from forebay.store.access import EVERYTHING, Caller
 from forebay.store.contract import SearchMode, SearchRequest
 from forebay.store.explanation import Candidate, Round
 from forebay.store.filters import And
+from forebay.store.fusion import BM25_WEIGHTS, reciprocal_rank_fusion, relative_score_fusion
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.testing import HashEmbedder
 from tests.releases import build_release
@@ -47,6 +48,21 @@ def test_what_is_explained_is_what_a_search_gives(release, embedder, mode, feedb
     assert [candidate.chunk_id for candidate in last.fused[:8]] == [hit.chunk_id for hit in explanation.hits]
     assert [candidate.score for candidate in last.fused[:8]] == [hit.score for hit in explanation.hits]
     assert set(last.legs) == ({"dense", "bm25"} if mode is SearchMode.HYBRID else {mode.value})
+
+
+def test_both_rounds_are_joined_by_the_fusion_that_was_asked_for_and_it_is_told(release, embedder):
+    for fusion in ("rrf", "relative_score"):
+        explanation = release.explain(_request(embedder, "wing lift title", fusion=fusion, caller=_STAFF))
+        assert explanation.fusion == fusion
+        assert len(explanation.rounds) == 2
+        for asked in explanation.rounds:
+            legs = [[(candidate.chunk_id, candidate.score) for candidate in leg] for leg in asked.legs.values()]
+            expected = {
+                "rrf": lambda legs: reciprocal_rank_fusion([[key for key, _ in leg] for leg in legs]),
+                "relative_score": lambda legs: relative_score_fusion(legs, [1.0, BM25_WEIGHTS["relative_score"]]),
+            }[fusion](legs)
+            found = {candidate.chunk_id: candidate.score for candidate in asked.fused}
+            assert found == pytest.approx(dict(expected), abs=1e-4)
 
 
 def test_common_words_that_bm25_is_not_asked_for_are_named(release, embedder, monkeypatch):
