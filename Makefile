@@ -46,7 +46,7 @@ check: setup ## Lint, types, import rules, Dagster definitions
 bench-quality: setup ## nDCG@10 and recall@100 on the sample corpus
 	@$(BIN)/python benchmarks/retrieval_quality.py
 
-bench-fusion: setup ## Fusion of the legs, tuned on half of the sample's questions and reported on the others (2 minutes)
+bench-fusion: setup ## Fusion of the legs, tuned on half of the sample's questions and reported on the others
 	@$(BIN)/python benchmarks/fusion_tuning.py
 
 bench-retrieval: setup ## Latency and throughput of retrieval (SIZE=1000000: of the index alone, with that many chunks, in SHARDS=2)

@@ -37,7 +37,7 @@ _METHODS: tuple[fusion.Fusion, ...] = ("rrf", "relative_score")
 
 
 @dataclass(frozen=True)
-class _Setting:
+class Setting:
     """A way of joining the legs."""
 
     method: fusion.Fusion
@@ -49,35 +49,35 @@ class _Setting:
         return f"{self.method}, BM25 weight {self.bm25_weight:g}" + (f", k {self.k}" if self.k else "")
 
 
-_GRID = [_Setting("rrf", weight, k) for k, weight in product(_OFFSETS, _WEIGHTS)]
-_GRID += [_Setting("relative_score", weight, None) for weight in _WEIGHTS]
+GRID = [Setting("rrf", weight, k) for k, weight in product(_OFFSETS, _WEIGHTS)]
+GRID += [Setting("relative_score", weight, None) for weight in _WEIGHTS]
 
 
-def _default() -> _Setting:
+def default_setting() -> Setting:
     method = ServingSettings.model_fields["fusion"].default
-    return _Setting(method, fusion.BM25_WEIGHTS[method], fusion.RRF_K if method == "rrf" else None)
+    return Setting(method, fusion.BM25_WEIGHTS[method], fusion.RRF_K if method == "rrf" else None)
 
 
 @dataclass(frozen=True)
-class _Bench:
+class Bench:
     """The sample's release, asked with or without feedback."""
 
     release: OpenRelease
     embedder: Embedder
     feedback: bool
 
-    def measure(self, setting: _Setting, golden: GoldenQuestions, **how: Any) -> Evaluation:
+    def measure(self, setting: Setting, golden: GoldenQuestions, **how: Any) -> Evaluation:
         """Measure a way of joining the legs."""
         weights = patch.dict(fusion.BM25_WEIGHTS, {setting.method: setting.bm25_weight})
         with weights, patch.object(fusion, "RRF_K", setting.k or fusion.RRF_K):
             return evaluate(self.release, self.embedder, golden, fusion=setting.method, feedback=self.feedback, **how)
 
-    def tune(self, golden: GoldenQuestions) -> dict[_Setting, float]:
+    def tune(self, golden: GoldenQuestions) -> dict[Setting, float]:
         """Give nDCG@10 of every setting of the grid, best first; of equal ones the first of the grid."""
-        found = {setting: self.measure(setting, golden, chunks=MIN_CANDIDATES).ndcg10 or 0.0 for setting in _GRID}
+        found = {setting: self.measure(setting, golden, chunks=MIN_CANDIDATES).ndcg10 or 0.0 for setting in GRID}
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
-    def compare(self, settings: dict[str, _Setting], golden: GoldenQuestions) -> dict[str, dict[str, Any]]:
+    def compare(self, settings: dict[str, Setting], golden: GoldenQuestions) -> dict[str, dict[str, Any]]:
         """Compare settings with the one named `default`, question by question."""
         found = {name: self.measure(setting, golden, chunks=MIN_CANDIDATES) for name, setting in settings.items()}
         of_default = found["default"].ndcg10_by_question
@@ -105,14 +105,14 @@ def _with_known_vectors(embedder: Embedder, golden: GoldenQuestions) -> Any:
     return patch.object(embedder, "embed_queries", recall)
 
 
-def _print_tuning(tuned: dict[_Setting, float]) -> None:
+def _print_tuning(tuned: dict[Setting, float]) -> None:
     print(f"  tuning half, {len(tuned)} settings, nDCG@10")
     for method in _METHODS:
         best = [(setting, score) for setting, score in tuned.items() if setting.method == method][:_SHOWN]
         # The default is the line that the others are compared with.
-        best += [(_default(), tuned[_default()])] if method == _default().method else []
+        best += [(default_setting(), tuned[default_setting()])] if method == default_setting().method else []
         for setting, score in dict(best).items():
-            print(f"    {score:.4f}  {setting}" + (" (the default)" if setting == _default() else ""))
+            print(f"    {score:.4f}  {setting}" + (" (the default)" if setting == default_setting() else ""))
 
 
 def _print_heldout(figures: dict[str, dict[str, Any]]) -> None:
@@ -131,11 +131,12 @@ def main() -> None:
     figures: dict[str, Any] = {"tuning_questions": len(tuning.qrels), "heldout_questions": len(held_out.qrels)}
     with sample_release() as (release, embedder), _with_known_vectors(embedder, golden):
         for asked, feedback in {"with feedback": True, "without feedback": False}.items():
-            bench = _Bench(release, embedder, feedback)
+            bench = Bench(release, embedder, feedback)
             tuned = bench.tune(tuning)
             best = {method: next(setting for setting in tuned if setting.method == method) for method in _METHODS}
             compared = bench.compare(
-                {"default": _default()} | {f"best {method}": setting for method, setting in best.items()}, held_out
+                {"default": default_setting()} | {f"best {method}": setting for method, setting in best.items()},
+                held_out,
             )
             print(asked)
             _print_tuning(tuned)
