@@ -8,7 +8,7 @@ CORPUS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo serve dagster test test-weaviate check bench-quality bench-retrieval bench-rerank bench-push bench-embed bench-vectors bench-embed-scaling bench-generate bench-ingest bench-incremental bench-kills bench-weaviate-kills bench-kafka bench-canary sizing quantize clean
+.PHONY: help setup lock demo serve dagster test test-weaviate check bench-quality bench-fusion bench-retrieval bench-rerank bench-push bench-embed bench-vectors bench-embed-scaling bench-generate bench-ingest bench-incremental bench-kills bench-weaviate-kills bench-kafka bench-canary sizing quantize clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -45,6 +45,9 @@ check: setup ## Lint, types, import rules, Dagster definitions
 
 bench-quality: setup ## nDCG@10 and recall@100 on the sample corpus
 	@$(BIN)/python benchmarks/retrieval_quality.py
+
+bench-fusion: setup ## Fusion of the legs, tuned on half of the sample's questions and reported on the others
+	@$(BIN)/python benchmarks/fusion_tuning.py
 
 bench-retrieval: setup ## Latency and throughput of retrieval (SIZE=1000000: of the index alone, with that many chunks, in SHARDS=2)
 	@$(BIN)/python $(if $(SIZE),benchmarks/retrieval_scale.py --size $(SIZE) $(if $(SHARDS),--shards $(SHARDS)),benchmarks/retrieval_latency.py)

@@ -7,18 +7,15 @@ of the corpus, each asked alone; the one or two documents that hold it are relev
 import json
 import random
 import sys
-import tempfile
 from collections import defaultdict
 from pathlib import Path
 from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.machine import SAMPLE, ingest, report
-from forebay.embedding.sentence_transformer import load_embedder
+from benchmarks.machine import SAMPLE, report
+from benchmarks.sample_release import halves, sample_questions, sample_release
 from forebay.golden import GoldenQuestions
-from forebay.releases import ReleaseRegistry
-from forebay.settings import PathSettings
 from forebay.store import qdrant_edge
 from forebay.store.contract import SearchMode
 from forebay.store.query_rules import NO_RULES, read_rules
@@ -26,12 +23,6 @@ from quality.retrieval import evaluate
 
 _IDENTIFIERS = 120
 _MAX_HOLDERS = 2
-
-
-def _held_out(golden: GoldenQuestions) -> GoldenQuestions:
-    """Every second judged question; what is tuned is tuned on the others."""
-    judged = [query_id for query_id in golden.queries if golden.qrels.get(query_id)][1::2]
-    return GoldenQuestions(golden.queries, {query_id: golden.qrels[query_id] for query_id in judged})
 
 
 def _identifiers() -> GoldenQuestions:
@@ -47,23 +38,17 @@ def _identifiers() -> GoldenQuestions:
 
 
 def main() -> None:
-    golden, identifiers = GoldenQuestions.load(SAMPLE / "queries.jsonl", SAMPLE / "qrels.tsv"), _identifiers()
-    with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
-        ingest(SAMPLE, Path(folder))
-        paths = PathSettings(data=Path(folder))
-        manifest = ReleaseRegistry(paths.releases).current()
-        if manifest is None:
-            raise SystemExit("the pipeline made no release")
-        embedder = load_embedder(manifest.embedding, paths.models)
-        release = qdrant_edge.QdrantEdgeStore(paths.shards, manifest.embedding, manifest.index).open(manifest)
+    golden, identifiers = sample_questions(), _identifiers()
+    _, others = halves(golden)
+    with sample_release() as (release, embedder):
         figures = {mode.value: evaluate(release, embedder, golden, mode) for mode in SearchMode}
         figures["hybrid, no feedback"] = evaluate(release, embedder, golden, feedback=False)
-        held_out = evaluate(release, embedder, _held_out(golden))
-        held_out_once = evaluate(release, embedder, _held_out(golden), feedback=False)
+        held_out = evaluate(release, embedder, others)
+        held_out_once = evaluate(release, embedder, others, feedback=False)
         by_rules = evaluate(release, embedder, identifiers)
         with patch.object(qdrant_edge, "read_rules", lambda _: NO_RULES):
             by_no_rules = evaluate(release, embedder, identifiers)
-        release.close()
+        chunks = release.manifest.chunks
     for name, measured in figures.items():
         print(f"{name:<20} nDCG@10 {measured.ndcg10:.4f}  recall@100 {measured.recall100:.4f}")
     hybrid = figures["hybrid"]
@@ -82,7 +67,7 @@ def main() -> None:
             "mrr10_identifiers": by_rules.mrr10,
             "mrr10_identifiers_without_rules": by_no_rules.mrr10,
             "questions": len(golden.qrels),
-            "chunks": manifest.chunks,
+            "chunks": chunks,
         }
     )
 

@@ -6,6 +6,7 @@ import socket
 import sys
 from pathlib import Path
 
+from forebay.cli.configuration import load_settings
 from forebay.errors import ConfigurationError
 from forebay.settings import PathSettings, ServingSettings
 
@@ -42,8 +43,8 @@ def serving_environment(paths: PathSettings) -> dict[str, str]:
 
 def main() -> None:
     """Check the port and become `bentoml serve`."""
-    settings = ServingSettings()
     try:
+        settings = load_settings(ServingSettings)
         require_free_port(settings.host, settings.port)
         environment = serving_environment(PathSettings())
     except (ConfigurationError, OSError) as exc:

@@ -2,11 +2,13 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from forebay.cli.configuration import load_settings
 from forebay.embedding.sentence_transformer import load_embedder
 from forebay.errors import ForebayError, ReleaseError
 from forebay.golden import GoldenQuestions
@@ -26,7 +28,7 @@ _FIGURES = {"ndcg10": "nDCG@10 (95%)", "mrr10": "MRR@10 (95%)", "recall100": "re
 def evaluate_release(
     manifest: ReleaseManifest, golden: GoldenQuestions, paths: PathSettings, serving: ServingSettings
 ) -> dict[str, Evaluation]:
-    """Measure a release in each mode, and with the reranker where the settings name one.
+    """Measure a release in each mode, as the service searches it, and with the reranker where the settings name one.
 
     Raises:
         ModelError: a model isn't there, or the reranker fails.
@@ -36,9 +38,10 @@ def evaluate_release(
     embedder = load_embedder(manifest.embedding, paths.models)
     release = open_index(manifest, paths)
     try:
-        found = {mode.value: evaluate(release, embedder, golden, mode) for mode in SearchMode}
+        measure = partial(evaluate, release, embedder, golden, feedback=serving.feedback, fusion=serving.fusion)
+        found = {mode.value: measure(mode) for mode in SearchMode}
         if reranker is not None:
-            found["hybrid, reranked"] = evaluate(release, embedder, golden, reranker=reranker)
+            found["hybrid, reranked"] = measure(reranker=reranker)
         return found
     finally:
         release.close()
@@ -54,20 +57,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--release", help="release id (default: the current release)")
     options = parser.parse_args(arguments)
     try:
+        serving = load_settings(ServingSettings)
         registry = ReleaseRegistry(paths.releases)
         manifest = registry.load(options.release) if options.release else registry.current()
         if manifest is None:
             raise ReleaseError("there is no release yet; run `forebay ingest PATH` first.")
         questions = GoldenQuestions.load(options.queries, options.qrels)
         with Console(stderr=True).status(f"asking {len(questions.queries)} questions"):
-            figures = evaluate_release(manifest, questions, paths, ServingSettings())
+            figures = evaluate_release(manifest, questions, paths, serving)
     except ForebayError as exc:
         Console(stderr=True).print(f"[red]{exc}[/red]")
         return 1
-    questions_asked = figures[SearchMode.HYBRID.value].questions
-    table = Table(
-        "search", *_FIGURES.values(), title=f"release {manifest.release_id}", caption=f"{questions_asked} questions"
-    )
+    caption = f"{figures[SearchMode.HYBRID.value].questions} questions, legs joined by {serving.fusion}"
+    table = Table("search", *_FIGURES.values(), title=f"release {manifest.release_id}", caption=caption)
     for search, measured in figures.items():
         table.add_row(search, *(_figure(measured, name) for name in _FIGURES))
     Console().print(table)

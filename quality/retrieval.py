@@ -12,12 +12,13 @@ from forebay.releases import Evaluation
 from forebay.reranking import Reranker, RerankStatus
 from forebay.store.access import EVERYTHING
 from forebay.store.contract import SEARCH_VERSION, Hit, OpenRelease, SearchMode, SearchRequest
+from forebay.store.fusion import Fusion
 from quality.intervals import mean_interval
 
 __all__ = ["evaluate", "rank_documents"]
 
 _DOCUMENTS = 100
-# Chunks asked for, so that 100 different documents are among them.
+# So many that 100 different documents are among them.
 _CHUNKS = 400
 _BATCH = 32
 _MEASURES = {"ndcg10": nDCG @ 10, "mrr10": RR @ 10, "recall100": R @ _DOCUMENTS}
@@ -30,6 +31,8 @@ def evaluate(
     mode: SearchMode = SearchMode.HYBRID,
     *,
     feedback: bool = True,
+    fusion: Fusion = "rrf",
+    chunks: int = _CHUNKS,
     reranker: Reranker | None = None,
 ) -> Evaluation:
     """Ask every judged question and compute nDCG@10, MRR@10 and recall@100 over documents (with ir-measures).
@@ -40,6 +43,8 @@ def evaluate(
         golden: Questions and judgements.
         mode: Legs to use.
         feedback: As `SearchRequest.feedback`.
+        fusion: As `SearchRequest.fusion`.
+        chunks: Hits asked for, so the least that each leg gives as candidates; recall@100 needs hundreds.
         reranker: Orders the first hits anew, however long that takes; none if None.
 
     Raises:
@@ -52,7 +57,7 @@ def evaluate(
         texts = [golden.queries[query_id] for query_id in batch]
         vectors = embedder.embed_queries(texts)
         requests = [
-            SearchRequest(text, vector, _CHUNKS, mode, caller=EVERYTHING, feedback=feedback)
+            SearchRequest(text, vector, chunks, mode, caller=EVERYTHING, feedback=feedback, fusion=fusion)
             for text, vector in zip(texts, vectors, strict=True)
         ]
         found = release.search(requests)
@@ -79,8 +84,14 @@ def evaluate(
         intervals={name: interval for name, scores in values.items() if (interval := mean_interval(scores))},
         ndcg10_by_question=dict(zip(asked, (round(score, 4) for score in values["ndcg10"]), strict=True)),
         questions_hash=golden.fingerprint,
-        search=SEARCH_VERSION,
+        search=_way_of_searching(feedback, fusion, chunks),
     )
+
+
+def _way_of_searching(feedback: bool, fusion: Fusion, chunks: int) -> str:
+    """Tell figures that must not be compared apart; those of the default search go by the version alone."""
+    ways = {"no feedback": not feedback, fusion: fusion != "rrf", f"{chunks} chunks": chunks != _CHUNKS}
+    return ", ".join([SEARCH_VERSION, *(way for way, is_other in ways.items() if is_other)])
 
 
 def _reranked(reranker: Reranker, texts: Sequence[str], found: Sequence[Sequence[Hit]]) -> list[Sequence[Hit]]:

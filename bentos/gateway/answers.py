@@ -84,6 +84,7 @@ class Answerer:
             tenant=question.caller.tenant,
             groups=sorted(question.caller.groups),
             feedback=self._settings.feedback,
+            fusion=self._settings.fusion,
             rerank=question.rerank,
         )
         outcome = await search_release(self._retrieval, item)

@@ -79,6 +79,7 @@ async def search(request: Request) -> Response:
         tenant=caller.tenant,
         groups=sorted(caller.groups),
         feedback=backends.serving.feedback,
+        fusion=backends.serving.fusion,
         diversity=body.diversity,
         neighbours=body.neighbours,
         rerank=body.rerank,

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from forebay.reranking import RerankStatus
 from forebay.store import Caller, Hit, SearchMode
+from forebay.store.fusion import Fusion
 
 __all__ = ["RetrieverStatus", "SearchItem", "SearchOutcome"]
 
@@ -27,6 +28,8 @@ class SearchItem(BaseModel):
     """The caller's groups."""
     feedback: bool = True
     """Whether a hybrid search orders what it found anew (`forebay.store.feedback`)."""
+    fusion: Fusion = "rrf"
+    """How a hybrid search joins what its legs found (`forebay.store.fusion`)."""
     diversity: float = Field(default=0.0, ge=0, le=1)
     """How much the hits are to differ from each other (`forebay.store.diversity`)."""
     neighbours: int = Field(default=0, ge=0, le=3)

@@ -197,6 +197,7 @@ def _request(item: SearchItem, vector: np.ndarray) -> SearchRequest:
         where=item.filter,
         caller=item.caller,
         feedback=item.feedback,
+        fusion=item.fusion,
         diversity=item.diversity,
         neighbours=item.neighbours,
     )

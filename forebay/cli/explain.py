@@ -35,7 +35,7 @@ def explain_question(
     mode: SearchMode,
     top_k: int,
     where: dict[str, Any],
-    serving: ServingSettings | None = None,
+    serving: ServingSettings,
 ) -> tuple[ReleaseManifest, Explanation, dict[str, float]]:
     """Open a release, the current one if none is named, and search it with access to everything.
 
@@ -46,7 +46,7 @@ def explain_question(
         mode: Legs to use.
         top_k: Hits to give.
         where: Metadata filter.
-        serving: Names the reranker and its budget; nothing is reranked if None.
+        serving: Feedback, fusion, and the reranker with its budget.
 
     Returns:
         The release, what the search did, and the time of what came before it, in ms by step.
@@ -74,14 +74,17 @@ def explain_question(
             watch.stop("load the model")
             (vector,) = embedder.embed_queries([question])
             watch.stop("embed the question")
-        reranker = load_reranker(serving, paths) if serving and is_reranked(mode, 0) else None
+        reranker = load_reranker(serving, paths) if is_reranked(mode, 0) else None
         if reranker:
             watch.stop("load the reranker")
         read = max(top_k, reranker.candidates) if reranker else top_k
-        explanation = release.explain(SearchRequest(question, vector, read, mode, where, EVERYTHING))
+        request = SearchRequest(
+            question, vector, read, mode, where, EVERYTHING, feedback=serving.feedback, fusion=serving.fusion
+        )
+        explanation = release.explain(request)
     finally:
         release.close()
-    if serving and reranker:
+    if reranker:
         explanation = _reranked(explanation, question, reranker, serving.reranker_budget_ms, top_k)
     return manifest, explanation, watch.steps_ms
 
@@ -123,6 +126,8 @@ def print_explanation(
         weight = f"{explanation.rules.bm25_weight:g}"
         without = "" if explanation.rules.allows_feedback else ", without feedback"
         console.print(f"the bm25 leg weighs {weight} times{without}: the question has an identifier")
+    if len(explanation.rounds[-1].legs) > 1:
+        console.print(f"legs joined by: {explanation.fusion}", highlight=False)
     if explanation.left_out:
         words = ", ".join(explanation.left_out)
         console.print(Text(f"common words that only feedback scores by: {words}"), soft_wrap=True)

@@ -1,5 +1,7 @@
 """The online side."""
 
+from typing import Literal
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -29,6 +31,8 @@ class ServingSettings(BaseSettings):
     feedback: bool = True
     """Whether a hybrid search orders what it found anew, moved towards its first hits: better hits, for some
     milliseconds (docs/retrieval.md)."""
+    fusion: Literal["rrf", "relative_score"] = "rrf"
+    """How a hybrid search joins what its legs found: by rank, or by relative score (docs/retrieval.md)."""
     reranker: str = ""
     """Cross-encoder that orders the first hits of a hybrid search anew: `package:<name>`, a local folder, or a hub
     name; none where empty. It must be a sequence classifier with one label, in safetensors (docs/retrieval.md)."""

@@ -1,4 +1,4 @@
-"""Vector stores: the contract, metadata filters, rank fusion, and the embedded Qdrant Edge store."""
+"""Vector stores: the contract, metadata filters, fusion, and the embedded Qdrant Edge store."""
 
 from forebay.store.access import EVERYTHING, PUBLIC, Caller
 from forebay.store.contract import Hit, OpenRelease, SearchMode, SearchRequest, ShardRef, VectorStore

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from forebay.store.access import PUBLIC, Caller
+from forebay.store.fusion import Fusion
 
 if TYPE_CHECKING:
     from forebay.releases import ReleaseManifest
@@ -91,6 +92,8 @@ class SearchRequest:
     """On whose behalf; hits are only what this caller may find."""
     feedback: bool = True
     """Whether a hybrid search orders what it found anew, moved towards its first hits (`forebay.store.feedback`)."""
+    fusion: Fusion = "rrf"
+    """How a hybrid search joins what its legs found (`forebay.store.fusion`)."""
     diversity: float = 0.0
     """From 0, the best hits, to 1, hits that differ most from each other (`forebay.store.diversity`); above 0, they
     don't come in the order of their scores."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from forebay.reranking.contract import Reranked
 from forebay.store.contract import Hit
 from forebay.store.filters import Filter
+from forebay.store.fusion import Fusion
 from forebay.store.query_rules import QueryRules
 
 __all__ = ["Candidate", "Explanation", "Round", "Stopwatch"]
@@ -52,6 +53,8 @@ class Explanation:
     """What the search was restricted to, access of the caller included; None: nothing."""
     rules: QueryRules
     """What the question's wording asked for."""
+    fusion: Fusion
+    """How legs were joined, where a round had more than one."""
     left_out: Sequence[str]
     """Words that BM25 looked for no candidates by, because they stand in very many chunks; feedback scores by them."""
     rounds: Sequence[Round]

@@ -33,6 +33,7 @@ from forebay.store.contract import Hit, SearchMode, SearchRequest, ShardBase, Sh
 from forebay.store.diversity import diversify
 from forebay.store.explanation import Candidate, Explanation, Round, Stopwatch
 from forebay.store.filters import Filter, parse_filter
+from forebay.store.fusion import Fusion
 from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard
 from forebay.store.qdrant_effort import search_params
 from forebay.store.qdrant_feedback import feedback_legs
@@ -69,6 +70,8 @@ class _Plan:
     """Candidates of each leg."""
     params: SearchParams
     """How thoroughly they are looked for."""
+    fusion: Fusion
+    """How the legs are joined."""
     rules: QueryRules = NO_RULES
     """What the question's wording asks for."""
 
@@ -123,7 +126,7 @@ class QdrantEdgeStore:
 
 
 class QdrantEdgeRelease:
-    """An opened release: every leg is asked of all shards at once, then the legs are fused by rank."""
+    """An opened release: every leg is asked of all shards at once, then the legs are fused."""
 
     def __init__(self, root: Path, manifest: ReleaseManifest, threads: int) -> None:
         self._manifest = manifest
@@ -177,9 +180,8 @@ class QdrantEdgeRelease:
         hits = self._hits(request, plan, rounds[0], rounds[-1])
         watch.stop("hits")
         shown = [self._round(ranking) for ranking in rounds]
-        return Explanation(
-            self._where(request), plan.rules, self._left_out(request.text, plan), shown, hits, watch.steps_ms
-        )
+        left_out = self._left_out(request.text, plan)
+        return Explanation(self._where(request), plan.rules, plan.fusion, left_out, shown, hits, watch.steps_ms)
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
         """Count the chunks that match a filter; see `OpenRelease.count`."""
@@ -228,7 +230,7 @@ class QdrantEdgeRelease:
         if terms is not None and is_scored_anew and not rules.phrases and share >= _WIDE:
             telling = self._frequencies.telling(terms)
         params = search_params(limit, self._manifest.index, len(self._manifest.shards), share)
-        return _Plan(vector, terms, telling, where, limit, params, rules)
+        return _Plan(vector, terms, telling, where, limit, params, request.fusion, rules)
 
     def _share_of(self, where: qdrant.Filter) -> float:
         """Estimate which part of the chunks a filter leaves."""
@@ -243,7 +245,7 @@ class QdrantEdgeRelease:
         if plan.vector is None or plan.terms is None or not plan.rules.allows_feedback or not keys:
             return None
         legs = feedback_legs(self._shard, self._frequencies, plan.vector, plan.terms, keys)
-        return rank(legs, plan.rules.bm25_weight)
+        return rank(legs, plan.fusion, plan.rules.bm25_weight)
 
     def _ask(self, plans: Sequence[_Plan]) -> list[tuple[_Plan, Legs]]:
         """Ask every leg of all plans at once, and BM25 again where it found too little; gives plans as asked."""
@@ -277,7 +279,7 @@ class QdrantEdgeRelease:
 
     def _ranked(self, plan: _Plan, legs: Legs) -> Ranking:
         """Join what the legs found, and drop what lacks a quoted phrase."""
-        ranking = rank(legs, plan.rules.bm25_weight)
+        ranking = rank(legs, plan.fusion, plan.rules.bm25_weight)
         if not plan.rules.phrases:
             return ranking
         records = records_of(self._shard, [key for key, _ in ranking.fused])

@@ -8,10 +8,9 @@ from uuid import UUID
 
 from qdrant_edge import ScoredPoint
 
-from forebay.store.fusion import reciprocal_rank_fusion
-from forebay.store.qdrant_build import SPARSE
+from forebay.store.fusion import Fusion, fuse
 
-__all__ = ["Legs", "Ranking", "Scored", "fused", "rank", "scored"]
+__all__ = ["Legs", "Ranking", "Scored", "rank", "scored"]
 
 # Qdrant adds up a BM25 score in any order, so the same score differs in its last bits from one search to the next.
 _EQUAL = 1e-5
@@ -37,19 +36,22 @@ def scored(answers: Sequence[ScoredPoint]) -> Scored:
     return [(cast("UUID", point.id), point.score) for point in answers]
 
 
-def rank(legs: Legs, bm25_weight: float) -> Ranking:
-    """Put each leg's answers in order, and fuse the legs by rank."""
+def rank(legs: Legs, fusion: Fusion, bm25_weight: float) -> Ranking:
+    """Put each leg's answers in order, and fuse the legs, the dense one of which comes first."""
     ordered = {name: _ordered(found) for name, found in legs.items()}
-    return Ranking(ordered, fused(ordered, bm25_weight))
+    joined = list(ordered.values())
+    if fusion == "relative_score" and len(legs) > 1:
+        joined = [_ordered(_levelled(found)) for found in legs.values()]
+    return Ranking(ordered, fuse(joined, fusion, bm25_weight))
 
 
-def fused(legs: Legs, bm25_weight: float) -> Scored:
-    """Fuse the legs' rankings by rank, the dense one with weight 1; one alone keeps its scores."""
-    if len(legs) == 1:
-        (alone,) = legs.values()
-        return alone
-    weights = [bm25_weight if name == SPARSE else 1.0 for name in legs]
-    return reciprocal_rank_fusion([[key for key, _ in leg] for leg in legs.values()], weights=weights)
+def _levelled(found: Scored) -> Scored:
+    """Give equal scores the first one's value, or a leg of equal scores would have their last bits as its range."""
+    level = dict(found)
+    for (key, before), (lower_key, after) in pairwise(found):
+        if before - after <= _EQUAL:
+            level[lower_key] = level[key]
+    return list(level.items())
 
 
 def _ordered(found: Scored) -> Scored:

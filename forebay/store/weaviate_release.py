@@ -20,7 +20,7 @@ from forebay.store.diversity import diversify
 from forebay.store.explanation import Candidate, Explanation, Round, Stopwatch
 from forebay.store.feedback import FEEDBACK_HITS, moved_vector
 from forebay.store.filters import Filter, parse_filter
-from forebay.store.fusion import reciprocal_rank_fusion
+from forebay.store.fusion import Fusion, fuse
 from forebay.store.query_rules import NO_RULES, QueryRules, candidates, holding_phrases, read_rules
 from forebay.store.weaviate_channels import Channels, Question
 from forebay.store.weaviate_filters import has_range, to_weaviate_filter
@@ -49,6 +49,8 @@ class _Plan:
     """Candidates of each leg."""
     rules: QueryRules
     """What the question's wording asks for."""
+    fusion: Fusion
+    """How the legs are joined."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class _Answer:
 
 
 class WeaviateRelease:
-    """An opened release: a dense and a BM25 question to the cluster, fused by rank as in the embedded store.
+    """An opened release: a dense and a BM25 question to the cluster, fused as in the embedded store.
 
     Every question carries what the caller may find. Where the collection has tenants, it goes to the shared one and the
     caller's own. `feedback` orders the dense leg anew only: the cluster doesn't tell what BM25 knows of its words.
@@ -116,7 +118,8 @@ class WeaviateRelease:
         watch = Stopwatch()
         (answer,) = self._answers([request], watch)
         rounds = [_round(ranking) for ranking in answer.rounds]
-        return Explanation(answer.plan.where, answer.plan.rules, (), rounds, answer.hits, watch.steps_ms)
+        plan = answer.plan
+        return Explanation(plan.where, plan.rules, plan.fusion, (), rounds, answer.hits, watch.steps_ms)
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
         """Count the chunks that match a filter; see `OpenRelease.count`.
@@ -179,7 +182,7 @@ class WeaviateRelease:
         # Weaviate refuses a question without words.
         if request.mode != SearchMode.DENSE and any(char.isalnum() for char in request.text):
             legs[SearchMode.BM25] = self._of_tenants(partial(ask_bm25, **how), request.caller)
-        return _Plan(where, filters, legs, limit, rules)
+        return _Plan(where, filters, legs, limit, rules, request.fusion)
 
     def _hits(self, request: SearchRequest, plan: _Plan, rounds: Sequence[_Ranking]) -> list[Hit]:
         chunks, ranked = _chunks(rounds[0]), rounds[-1].fused
@@ -217,7 +220,7 @@ def _ranked(plan: _Plan, answers: Iterator[list[Found]]) -> _Ranking:
         name: merged(list(islice(answers, len(asked))), plan.limit, is_by_words=name == SearchMode.BM25)
         for name, asked in plan.legs.items()
     }
-    ranking = _Ranking(legs, _fused(legs, plan.rules))
+    ranking = _Ranking(legs, _fused(legs, plan))
     if not plan.rules.phrases:
         return ranking
     held = {key: found.properties for key, found in _chunks(ranking).items()}
@@ -227,7 +230,7 @@ def _ranked(plan: _Plan, answers: Iterator[list[Found]]) -> _Ranking:
 
 
 def _fed_back(request: SearchRequest, plan: _Plan, found: _Ranking) -> list[_Ranking]:
-    """Order the best anew, by the question moved towards the first of them; BM25's order stays as it is.
+    """Order the best anew, by the question moved towards the first of them; BM25's scores stay as they are.
 
     Nothing where no feedback is wanted, one leg wasn't asked, nothing was found, or the wording is against it.
     """
@@ -241,7 +244,7 @@ def _fed_back(request: SearchRequest, plan: _Plan, found: _Ranking) -> list[_Ran
     kept = {item.chunk_id for item in best}
     by_words = [item for item in found.legs[SearchMode.BM25] if item.chunk_id in kept]
     legs: dict[str, list[Found]] = {SearchMode.DENSE: dense, SearchMode.BM25: by_words}
-    return [_Ranking(legs, _fused(legs, plan.rules))]
+    return [_Ranking(legs, _fused(legs, plan))]
 
 
 def _chunks(ranking: _Ranking) -> dict[str, Found]:
@@ -249,13 +252,10 @@ def _chunks(ranking: _Ranking) -> dict[str, Found]:
     return {item.chunk_id: item for leg in reversed([*ranking.legs.values()]) for item in leg}
 
 
-def _fused(legs: Mapping[str, Sequence[Found]], rules: QueryRules) -> _Scored:
-    """Join the legs by rank, the dense one with weight 1; one alone keeps its scores."""
-    if len(legs) == 1:
-        (alone,) = legs.values()
-        return [(item.chunk_id, item.score) for item in alone]
-    weights = [rules.bm25_weight if name == SearchMode.BM25 else 1.0 for name in legs]
-    return reciprocal_rank_fusion([[item.chunk_id for item in leg] for leg in legs.values()], weights=weights)
+def _fused(legs: Mapping[str, Sequence[Found]], plan: _Plan) -> _Scored:
+    """Join the legs, the dense one of which comes first; one alone keeps its scores."""
+    scored = [[(item.chunk_id, item.score) for item in leg] for leg in legs.values()]
+    return fuse(scored, plan.fusion, plan.rules.bm25_weight)
 
 
 def _hit(found: Found, score: float) -> Hit:

@@ -8,6 +8,7 @@ import pytest
 from forebay.errors import FilterError, ReleaseError
 from forebay.store.access import EVERYTHING, PUBLIC
 from forebay.store.contract import SearchMode, SearchRequest
+from forebay.store.fusion import BM25_WEIGHTS
 from tests.releases import chunk_rows
 from tests.stores import DOCUMENTS, FEEDBACK_BY_WORDS, WORDS_OVER_ALL_SHARDS, search
 
@@ -73,6 +74,25 @@ def test_hybrid_search_fuses_both_legs_by_rank(release, embedder):
     hits = search(release, embedder, question, top_k=10, feedback=False)
     assert [hit.score for hit in hits] == pytest.approx(sorted(expected.values(), reverse=True)[:10])
     assert all(hit.score == pytest.approx(expected[hit.doc_id]) for hit in hits)
+
+
+def test_hybrid_search_joins_both_legs_by_relative_score_where_asked_to(release, embedder):
+    question = "heat transfer study"
+    expected = {}
+    for mode, weight in ((SearchMode.DENSE, 1.0), (SearchMode.BM25, BM25_WEIGHTS["relative_score"])):
+        leg = search(release, embedder, question, top_k=60, mode=mode)
+        scores = np.array([hit.score for hit in leg])
+        for hit, share in zip(leg, np.interp(scores, [scores.min(), scores.max()], [0, 1]), strict=True):
+            expected[hit.doc_id] = expected.get(hit.doc_id, 0) + weight * share
+    hits = search(release, embedder, question, top_k=60, feedback=False, fusion="relative_score")
+    assert {hit.doc_id: hit.score for hit in hits} == pytest.approx(expected, abs=1e-4)
+    scores = [hit.score for hit in hits]
+    assert scores == sorted(scores, reverse=True)
+    # An identifier weighs as much more as when ranks are joined.
+    (away,) = -embedder.embed_queries(["study number6 of item42"])
+    first, second = release.search([SearchRequest("item42", away, 2, fusion="relative_score")])[0]
+    assert first.doc_id == "d6"
+    assert [first.score, second.score] == pytest.approx([5 * BM25_WEIGHTS["relative_score"], 1.0], abs=1e-4)
 
 
 def test_a_question_with_an_identifier_is_found_by_its_words(release, embedder):

@@ -7,6 +7,7 @@ from forebay.errors import FilterError, ReleaseError
 from forebay.store.access import EVERYTHING, Caller
 from forebay.store.contract import SearchMode, SearchRequest
 from forebay.store.filters import And
+from forebay.store.fusion import BM25_WEIGHTS, reciprocal_rank_fusion, relative_score_fusion
 from tests.releases import chunk_rows
 from tests.stores import EMBEDDER, search
 
@@ -52,6 +53,21 @@ def test_what_else_is_asked_for_is_in_what_is_explained(release, options):
     assert hits == release.search([request])[0]
     plain = search(release, EMBEDDER, "wing lift title", top_k=4, caller=_STAFF)
     assert [(hit.text, *hit.before, *hit.after) for hit in hits] != [(hit.text,) for hit in plain]
+
+
+def test_both_rounds_are_joined_by_the_fusion_that_was_asked_for_and_it_is_told(release):
+    for fusion in ("rrf", "relative_score"):
+        explanation = release.explain(_request("wing lift title", fusion=fusion, caller=_STAFF))
+        assert explanation.fusion == fusion
+        assert len(explanation.rounds) == 2
+        for asked in explanation.rounds:
+            legs = [[(candidate.chunk_id, candidate.score) for candidate in leg] for leg in asked.legs.values()]
+            expected = {
+                "rrf": lambda legs: reciprocal_rank_fusion([[key for key, _ in leg] for leg in legs]),
+                "relative_score": lambda legs: relative_score_fusion(legs, [1.0, BM25_WEIGHTS["relative_score"]]),
+            }[fusion](legs)
+            found = {candidate.chunk_id: candidate.score for candidate in asked.fused}
+            assert found == pytest.approx(dict(expected), abs=1e-4)
 
 
 def test_the_first_round_is_the_search_without_feedback(release):

@@ -13,6 +13,7 @@ from forebay.errors import FilterError, ReleaseError
 from forebay.store import weaviate_neighbours
 from forebay.store.access import EVERYTHING, PUBLIC, Caller
 from forebay.store.contract import SearchMode, SearchRequest
+from forebay.store.fusion import BM25_WEIGHTS
 from forebay.store.weaviate_connection import connect
 from tests.releases import chunk_rows, cluster_release
 from tests.weaviate_cluster import EMBEDDER, RELEASE_ID, ROWS, load, request
@@ -77,6 +78,39 @@ def test_feedback_moves_the_vector_towards_what_it_found(cluster):
     # An identifier is about itself.
     (hits,) = opened.search([SearchRequest("words-7", question, caller=EVERYTHING)])
     assert [hit.doc_id for hit in hits if hit.doc_id not in found] == ["near", "alike"]
+
+
+def _shares(scores):
+    return np.interp(scores, [min(scores), max(scores)], [0, 1])
+
+
+def test_a_hybrid_search_joins_both_legs_by_relative_score_where_asked_to(cluster):
+    opened = cluster(
+        chunk_rows([(f"d{n}", "", "wing " * (n + 1) + f"study {'abcdefg'[n]}", {}) for n in range(7)], EMBEDDER)
+    )
+    expected = {}
+    for mode, weight in ((SearchMode.DENSE, 1.0), (SearchMode.BM25, BM25_WEIGHTS["relative_score"])):
+        (leg,) = opened.search([request("wing", mode=mode)])
+        for hit, share in zip(leg, _shares([hit.score for hit in leg]), strict=True):
+            expected[hit.doc_id] = expected.get(hit.doc_id, 0) + weight * share
+    (hits,) = opened.search([request("wing", feedback=False, fusion="relative_score")])
+    assert {hit.doc_id: hit.score for hit in hits} == pytest.approx(expected, abs=1e-5)
+    assert len({round(hit.score, 4) for hit in hits}) == 7
+
+
+def test_after_feedback_relative_scores_are_those_of_the_moved_question(cluster):
+    axes = np.eye(EMBEDDER.spec.dim, dtype=np.float32)
+    rows = chunk_rows([(f"d{n}", "", f"wing {n}", {}) for n in range(5)], EMBEDDER)
+    vectors = [axes[0] + n * axes[1] + n**2 * axes[2] for n in range(5)]
+    for row, vector in zip(rows, vectors, strict=True):
+        row["vector"] = vector / np.linalg.norm(vector)
+    # No passage has the word, so only vectors count.
+    question = SearchRequest("kestrel", axes[0], caller=EVERYTHING, fusion="relative_score")
+    (hits,) = cluster(rows).search([question])
+    held = np.array([row["vector"] for row in rows])
+    nearness = held @ (axes[0] + held.mean(axis=0))
+    expected = dict(zip([row["doc_id"] for row in rows], _shares(nearness), strict=True))
+    assert {hit.doc_id: hit.score for hit in hits} == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_chunk_that_the_server_does_not_list_has_no_neighbours(cluster, monkeypatch):

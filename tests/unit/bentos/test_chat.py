@@ -272,3 +272,11 @@ async def test_an_answer_that_takes_too_long_is_a_504(serve):
         response = await caller.post("/v1/chat/completions", json=ASK)
     assert response.status_code == 504
     assert response.json()["error"]["code"] == "timeout"
+
+
+@pytest.mark.parametrize("fusion", ["rrf", "relative_score"])
+async def test_how_legs_are_joined_is_the_settings_for_searches_and_answers(client, fusion):
+    caller = client(events=say("The forebay holds water for the turbines."), fusion=fusion)
+    await post(caller, ASK)
+    await post(caller, {"query": "what does a forebay hold"}, "/v1/search")
+    assert [item.fusion for item in caller.retrieval.items] == [fusion, fusion]

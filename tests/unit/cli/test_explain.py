@@ -6,12 +6,15 @@ from rich.console import Console
 from sentence_transformers import CrossEncoder
 from typer.testing import CliRunner
 
+from forebay.cli.configuration import load_settings
 from forebay.cli.explain import filter_text, print_explanation
 from forebay.cli.main import app
+from forebay.errors import ConfigurationError
 from forebay.releases import ReleaseRegistry
-from forebay.settings import PathSettings
+from forebay.settings import PathSettings, ServingSettings
 from forebay.store.contract import SearchRequest
 from forebay.store.filters import parse_filter
+from forebay.store.fusion import BM25_WEIGHTS
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.store.weaviate_connection import connect
 from forebay.store.weaviate_store import WeaviateStore
@@ -146,6 +149,33 @@ def test_the_ranks_of_every_leg_stand_beside_a_hit(tmp_path):
     # hit, score, similarity, rank by vector, by words, fused, before feedback
     assert hits[0][3:8] == ["1", "1", "1", "1", "pump"]
     assert hits[1][7] == "valve"
+
+
+def test_the_service_settings_for_fusion_and_feedback_are_heeded_and_shown(current, monkeypatch):
+    monkeypatch.setattr("forebay.cli.explain.load_embedder", lambda *_: HashEmbedder())
+    default = _explain("kestrel pump").stdout
+    assert "legs joined by: rrf" in default
+    monkeypatch.setenv("FOREBAY_SERVING_FUSION", "relative_score")
+    monkeypatch.setenv("FOREBAY_SERVING_FEEDBACK", "false")
+    shown = _explain("kestrel pump").stdout
+    assert "legs joined by: relative_score" in shown
+    assert "after feedback" in default
+    assert "after feedback" not in shown
+    # The first of both legs.
+    assert _rows(default, "hits: 3")[0][1] == f"{2 / 61:.4f}"
+    assert float(_rows(shown, "hits: 3")[0][1]) == pytest.approx(1 + BM25_WEIGHTS["relative_score"], abs=1e-4)
+    assert "legs joined" not in _explain("kestrel", "--mode", "bm25").stdout
+
+
+def test_a_fusion_that_there_is_not_is_one_sentence_that_names_the_others(current, monkeypatch):
+    monkeypatch.setenv("FOREBAY_SERVING_FUSION", "ranked")
+    expected = "FOREBAY_SERVING_FUSION='ranked': Input should be 'rrf' or 'relative_score'"
+    with pytest.raises(ConfigurationError, match=expected):
+        load_settings(ServingSettings)
+    result = _explain("kestrel", "--mode", "bm25")
+    assert result.exit_code == 1
+    assert expected in result.stderr
+    assert "Traceback" not in result.output
 
 
 def test_a_filter_is_written_as_a_person_would():

@@ -5,7 +5,7 @@ from sklearn.metrics import ndcg_score
 from forebay.errors import ModelError
 from forebay.golden import GoldenQuestions
 from forebay.reranking import Reranker
-from forebay.store.contract import SearchMode, SearchRequest
+from forebay.store.contract import SEARCH_VERSION, SearchMode, SearchRequest
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.testing import HashEmbedder
 from quality.retrieval import evaluate, rank_documents
@@ -74,6 +74,21 @@ def test_a_document_ranks_by_its_best_passage(release):
             self.doc_id = doc_id
 
     assert rank_documents([_Hit("b"), _Hit("a"), _Hit("b")]) == ["b", "a"]
+
+
+def test_figures_of_another_way_of_searching_are_not_compared(release):
+    golden = GoldenQuestions({"q1": "wing lift", "q2": "shock"}, _QRELS)
+    ways = [{}, {"fusion": "relative_score"}, {"feedback": False}, {"chunks": 20}]
+    default, *others = (evaluate(release, HashEmbedder(), golden, **how) for how in ways)
+    assert default.search == SEARCH_VERSION
+    assert default.is_comparable(evaluate(release, HashEmbedder(), golden))
+    assert not any(default.is_comparable(other) for other in others)
+    assert default.ndcg10_by_question != others[0].ndcg10_by_question
+
+
+def test_as_many_chunks_are_asked_for_as_wanted(release):
+    golden = GoldenQuestions({"q2": "shock"}, {"q2": {f"d{n}": 1 for n in range(24)}})
+    assert evaluate(release, HashEmbedder(), golden, chunks=6).recall100 == 0.25
 
 
 class _JudgeScorer:

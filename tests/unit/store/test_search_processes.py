@@ -68,6 +68,8 @@ def test_answers_are_those_of_the_index_in_the_order_of_the_requests(release, ma
     alone = open_index(manifest, paths)
     assert release.search(requests) == alone.search(requests)
     assert release.search(requests[:1]) == alone.search(requests[:1])
+    by_score = _requests(*_TEXTS, fusion="relative_score")
+    assert release.search(by_score) == alone.search(by_score) != alone.search(requests)
     assert release.search([]) == []
     assert release.count({"metadata.n": 7}) == alone.count({"metadata.n": 7}) == 1
     alone.close()
