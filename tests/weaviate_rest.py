@@ -52,7 +52,7 @@ class RestHandler(BaseHTTPRequestHandler):
                 }
                 shard |= {"vectorQueueLength": wire.queue.pop(0) if wire.queue else 0, "loaded": True}
                 node = {"name": "n", "status": "HEALTHY", "version": "1.39.0", "gitHash": "", "shards": [shard]}
-                return 200, {"nodes": [node | {"stats": {"objectCount": 0, "shardCount": 1}}]}
+                return 200, {"nodes": [node | {"stats": {"objectCount": 0, "shardCount": 1}}] * wire.n_nodes}
             case _, ["aliases", *name]:
                 return self._alias(name, body)
             case _, ["backups", *what]:

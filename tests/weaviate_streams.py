@@ -1,8 +1,11 @@
 """The batch streams of Weaviate's double (tests/weaviate_wire.py), and what goes wrong in them.
 
-What it says is what the server's sources say (adapters/handlers/grpc/v1/batch): an answer for every message, a size for
-the next ones, and on its way out `ShuttingDown`.
+A server acknowledges every message, then tells what became of its objects and how many the next one should bring, and
+on its way out sends `ShuttingDown` (adapters/handlers/grpc/v1/batch in its sources). Short of memory, it names the
+objects that it didn't take, and is expected to be started anew with more: clients wait for that.
 """
+
+import time
 
 import grpc
 from google.protobuf.json_format import MessageToDict
@@ -27,6 +30,8 @@ class BatchStreams:
                 return
             else:
                 objects = list(request.data.objects.values)
+                self._wire.message_sizes.append(len(objects))
+                time.sleep(self._wire.ack_s)
                 yield _REPLY(acks=_REPLY.Acks(uuids=[item.uuid for item in objects]))
                 is_reached = fault is not None and stored + len(objects) > fault.after
                 kept = objects[: fault.after - stored] if is_reached else objects
@@ -34,11 +39,15 @@ class BatchStreams:
                 stored += len(kept)
                 if not (is_reached and fault.kind == "lost"):
                     yield _REPLY(results=results)
+                if self._wire.batch_sizes and (size := self._wire.batch_sizes.pop(0)) is not None:
+                    yield _REPLY(backoff=_REPLY.Backoff(batch_size=size))
                 if is_reached:
                     yield from self._fail(fault, [item.uuid for item in objects[len(kept) :]], context)
-                    if fault.kind in ("out_of_memory", "shutting_down"):
+                    if fault.kind in ("out_of_memory", "still_out_of_memory", "shutting_down"):
                         # A server that shuts down waits until the client has closed its side.
                         list(requests)
+                    if fault.away_s:
+                        self._wire.be_away(fault.away_s)
                     return
 
     def _store(self, objects):
@@ -61,14 +70,16 @@ class BatchStreams:
         return results
 
     def _fail(self, fault, rest, context):
+        self._wire.failures.append(fault.kind)
         match fault.kind:
             case "unavailable":
                 context.abort(grpc.StatusCode.UNAVAILABLE, "the node is gone")
             case "deadline":
                 context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "too slow")
-            case "out_of_memory":
+            case "out_of_memory" | "still_out_of_memory":
                 yield _REPLY(out_of_memory=_REPLY.OutOfMemory(uuids=rest, wait_time=30))
-                yield _REPLY(shutting_down=_REPLY.ShuttingDown())
+                if fault.kind == "out_of_memory":
+                    yield _REPLY(shutting_down=_REPLY.ShuttingDown())
             case "shutting_down":
                 yield _REPLY(shutting_down=_REPLY.ShuttingDown())
             case "close" | "lost":

@@ -8,6 +8,7 @@ does beyond the protocol, it doesn't tell.
 import re
 import struct
 import threading
+import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ class Fault:
 
     kind: str
     after: int = 0
+    away_s: float = 0
+    """A stream that shuts down: how long the server is away then."""
 
 
 @dataclass
@@ -59,11 +62,19 @@ class Wire:
     deletes: list = field(default_factory=list)
     streams: list = field(default_factory=list)
     """Consistency level of every stream."""
+    batch_sizes: list = field(default_factory=list)
+    """Sizes that streams ask for after their next messages, one after each; None asks for nothing."""
+    ack_s: float = 0
+    """How long a stream takes to acknowledge a message; clients give no more than one ahead of it."""
+    message_sizes: list = field(default_factory=list)
+    """How many objects each message of a stream brought."""
     received: list = field(default_factory=list)
     """Ids in the order that they came in, repeated ones included."""
     metadata: list = field(default_factory=list)
     faults: dict = field(default_factory=lambda: defaultdict(list))
     """Faults to come, by the name of the call."""
+    failures: list = field(default_factory=list)
+    """Kinds of the faults that have befallen streams."""
     refused: dict = field(default_factory=dict)
     """Ids that are answered with this error instead of being stored."""
     delete_limit: int = 10_000
@@ -87,7 +98,10 @@ class Wire:
     """Searches that were cancelled while they waited."""
     peers: set = field(default_factory=set)
     """Connections that searches came over."""
+    n_nodes: int = 1
+    """Nodes that the cluster says it has."""
     url: str = ""
+    rest_port: int = 0
     grpc_port: int = 0
 
     def settings(self, **more):
@@ -114,6 +128,8 @@ class Wire:
             LookupError: a server doesn't answer such a call; with what it says.
         """
         name = self.resolve(collection)
+        if name not in self.classes:
+            raise LookupError(f"could not find class {name} in schema")
         if not self.has_tenants(name):
             if tenant:
                 raise LookupError(f"class {name} has multi-tenancy disabled, but request was with tenant")
@@ -123,6 +139,17 @@ class Wire:
         if tenant not in self.tenants[name]:
             raise LookupError(f'tenant not found: "{tenant}"')
         return f"{name}/{tenant}"
+
+    def be_away(self, seconds):
+        """Stop serving, and start again later, in a thread called `absence`."""
+
+        def leave():
+            self.stop()
+            time.sleep(seconds)
+            serve(self)
+
+        self.absence = threading.Thread(target=leave)
+        self.absence.start()
 
     def of_collection(self, name):
         """Give the objects of a collection by place."""
@@ -243,14 +270,16 @@ def _result(request, figure, key, item):
 
 
 def serve(wire):
-    """Start both servers on free ports of this machine; `wire.stop()` ends them."""
-    rest = ThreadingHTTPServer(("127.0.0.1", 0), type("Rest", (RestHandler,), {"wire": wire}))
+    """Start both servers on this machine, on free ports or on those that they had; `wire.stop()` ends them."""
+    handler = type("Rest", (RestHandler,), {"wire": wire})
+    rest = ThreadingHTTPServer(("127.0.0.1", wire.rest_port), handler)
     threading.Thread(target=rest.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     server = grpc.server(ThreadPoolExecutor(16))
     weaviate_pb2_grpc.add_WeaviateServicer_to_server(_Service(wire), server)
-    wire.grpc_port = server.add_insecure_port("127.0.0.1:0")
+    wire.grpc_port = server.add_insecure_port(f"127.0.0.1:{wire.grpc_port}")
     server.start()
-    wire.url = f"http://127.0.0.1:{rest.server_port}"
+    wire.rest_port = rest.server_port
+    wire.url = f"http://127.0.0.1:{wire.rest_port}"
 
     def stop():
         wire.stop = lambda: None

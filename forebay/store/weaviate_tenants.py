@@ -86,6 +86,9 @@ class Tenancy:
     @contextmanager
     def stream(self) -> Generator[Callable[..., Any]]:
         """Open a stream, and give its way to add an object of any tenant (`properties`, `uuid`, `vector`, `tenant`)."""
+        if not self._client.is_connected():
+            # A stream that can't come back leaves its client closed: weaviate-python-client, issue 2139.
+            self._client.connect()
         if self.has_tenants:
             # A collection's own stream has objects of one tenant only.
             with self._client.batch.stream(consistency_level=self._collection.consistency_level) as stream:

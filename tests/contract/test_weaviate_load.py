@@ -10,8 +10,8 @@ from forebay.settings import IndexSettings
 from forebay.store.filters import CHUNK_FIELDS
 from forebay.store.weaviate_connection import connect
 from forebay.store.weaviate_store import WeaviateStore
-from tests.releases import cluster_release
-from tests.weaviate_cluster import EMBEDDER, RELEASE_ID, ROWS, Killed, held_objects, load, served_wire
+from tests.releases import chunk_rows, cluster_release
+from tests.weaviate_cluster import EMBEDDER, RELEASE_ID, ROWS, Killed, batches, held_objects, load, served_wire
 from tests.weaviate_wire import Fault, packed
 
 
@@ -72,6 +72,10 @@ def undisturbed():
     return held_objects(wire)
 
 
+def _many_rows(count):
+    return chunk_rows([(f"d{n}", "", f"number{n}", {}) for n in range(count)], EMBEDDER)
+
+
 @pytest.mark.parametrize(
     ("kind", "after"),
     [
@@ -81,9 +85,69 @@ def undisturbed():
 )
 def test_a_stream_that_breaks_anywhere_ends_in_the_same_state(wire, open_store, undisturbed, kind, after):
     wire.faults["stream"] = [Fault(kind, after), Fault(kind, after // 2)]
-    assert load(open_store()) == len(ROWS)
+    assert load(open_store(), size=len(ROWS)) == len(ROWS)
+    assert kind in wire.failures
     assert held_objects(wire) == undisturbed
     assert set(undisturbed) == {row["chunk_id"] for row in ROWS}
+
+
+def test_a_stream_that_breaks_while_it_is_still_fed_is_gone_on_with(wire, open_store):
+    # The client raises where objects are handed over: slow answers keep it from having taken all of them.
+    rows = _many_rows(2000)
+    wire.ack_s, wire.faults["stream"] = 0.05, [Fault("close", 450)]
+    assert load(open_store(), rows, size=len(rows)) == len(rows)
+    assert wire.failures == ["close"]
+    assert held_objects(wire).keys() == {row["chunk_id"] for row in rows}
+
+
+@pytest.mark.parametrize("n_nodes", [1, 3])
+def test_a_server_that_is_away_after_it_ran_out_of_memory_is_waited_for(wire, open_store, undisturbed, n_nodes):
+    # With several nodes, the client looks for another one at once.
+    wire.n_nodes = n_nodes
+    wire.faults["stream"] = [Fault("out_of_memory", 150, away_s=2)]
+    try:
+        assert load(open_store(load_pause_s=1), size=len(ROWS)) == len(ROWS)
+    finally:
+        wire.absence.join()
+    assert wire.failures == ["out_of_memory"]
+    assert held_objects(wire) == undisturbed
+
+
+def test_a_server_that_runs_out_of_memory_and_stays_is_asked_again(wire, open_store, undisturbed):
+    # The client waits for a restart until the time of a write is over.
+    wire.faults["stream"] = [Fault("still_out_of_memory", 150)]
+    assert load(open_store(), size=len(ROWS)) == len(ROWS)
+    assert wire.failures == ["still_out_of_memory"]
+    assert len(wire.streams) == 2
+    assert held_objects(wire) == undisturbed
+
+
+def test_a_server_that_stays_out_of_memory_is_named(wire, open_store):
+    wire.faults["stream"] = [Fault("still_out_of_memory")]
+    with pytest.raises(IndexBuildError, match="350 chunks of partition 0 in 1 attempts"):
+        load(open_store(load_attempts=1), size=len(ROWS))
+
+
+def test_a_client_that_gave_its_stream_up_connects_again(wire, undisturbed):
+    # What it leaves behind when the server is away for longer than it tries to reconnect.
+    with connect(wire.settings()) as client:
+        store = WeaviateStore(client, wire.settings())
+        store.prepare(RELEASE_ID, IndexSettings())
+        assert not store.holds_partition(RELEASE_ID, 0, "c", 1)
+        client.close()
+        assert store.load_partition(RELEASE_ID, 0, "c", batches(ROWS), dim=EMBEDDER.spec.dim) == len(ROWS)
+    assert held_objects(wire) == undisturbed
+
+
+def test_messages_are_as_large_as_the_server_asks_for(wire, open_store):
+    rows = _many_rows(3200)
+    # A client takes no notice of sizes once it has been given everything, which slower answers delay.
+    wire.ack_s, wire.batch_sizes = 0.05, [200, None, None, None, None, None, None, 120]
+    assert load(open_store(), rows, size=len(rows)) == len(rows)
+    # 100 is what the client begins with; some messages are made already when it hears of another size.
+    sizes = wire.message_sizes
+    assert (sizes[0], set(sizes[6:8]), set(sizes[14:-1])) == (100, {200}, {120})
+    assert held_objects(wire).keys() == {row["chunk_id"] for row in rows}
 
 
 @pytest.mark.parametrize("killed_at", [0, 100, 300])
