@@ -81,6 +81,7 @@ async def search(request: Request) -> Response:
         feedback=backends.serving.feedback,
         diversity=body.diversity,
         neighbours=body.neighbours,
+        section=body.section,
         rerank=body.rerank,
     )
     async with backends.drain.deadline():

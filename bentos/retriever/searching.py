@@ -199,6 +199,7 @@ def _request(item: SearchItem, vector: np.ndarray) -> SearchRequest:
         feedback=item.feedback,
         diversity=item.diversity,
         neighbours=item.neighbours,
+        section=item.section,
     )
 
 

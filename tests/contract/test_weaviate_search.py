@@ -11,7 +11,7 @@ from forebay.errors import FilterError, ReleaseError
 from forebay.store import weaviate_neighbours
 from forebay.store.access import EVERYTHING, PUBLIC, Caller
 from forebay.store.contract import SearchMode, SearchRequest
-from tests.releases import chunk_rows
+from tests.releases import chunk_rows, sectioned_rows
 from tests.weaviate_cluster import EMBEDDER, ROWS, request
 from tests.weaviate_wire import Fault, packed
 
@@ -226,3 +226,41 @@ def test_many_threads_search_at_once(wire, cluster):
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(lambda n: opened.search([request(f"number{n % 20}", top_k=1)]), range(64)))
     assert [hits[0].doc_id for (hits,) in found] == [f"d{n % 20}" for n in range(64)]
+
+
+@pytest.mark.parametrize(
+    ("caller", "secret"), [(EVERYTHING, [" secret four"]), (Caller("acme"), [" secret four"]), (PUBLIC, [])]
+)
+def test_a_hit_comes_with_its_section_as_far_as_the_caller_may_find_it(wire, cluster, caller, secret):
+    rows = sectioned_rows(EMBEDDER)
+    opened = cluster(rows[::-1])
+    how = {"top_k": 1, "caller": caller, "mode": SearchMode.BM25}
+    (gamma,), (pumps,), (eight,), (plain,) = opened.search(
+        [
+            *(request(word, section=True, **how) for word in ("gamma three", "pumps", "eight")),
+            request("gamma three", neighbours=1, **how),
+        ]
+    )
+    assert [part.text for part in gamma.section] == [
+        "sluice alpha one",
+        " beta two",
+        " gamma three",
+        *secret,
+        "delta five",
+    ]
+    ids = {row["text"]: row["chunk_id"] for row in rows}
+    one, two, three = gamma.section[:3]
+    assert (one.chunk_id, one.start_char, one.end_char, one.overlap) == (ids["sluice alpha one"], 100, 116, "")
+    assert (two.chunk_id, two.start_char, two.end_char, two.overlap) == (ids["one beta two"], 116, 125, "one")
+    assert (three.chunk_id, three.start_char, three.end_char, three.overlap) == (gamma.chunk_id, 125, 137, "two")
+    assert [part.text for part in (*pumps.section, *eight.section)] == ["pumps six", "sluice eight"]
+    assert (list(gamma.before), list(plain.before), list(plain.section)) == ([], ["one beta two"], [])
+    wire.searches.clear()
+    assert opened.search([request("nothing", section=True, mode=SearchMode.BM25)]) == [[]]
+    assert len(wire.searches) == 1
+
+
+def test_a_chunk_that_the_server_does_not_list_is_a_section_of_its_own(cluster, monkeypatch):
+    monkeypatch.setattr(weaviate_neighbours, "_MAX_CHUNKS", 0)
+    (hit,) = cluster(sectioned_rows(EMBEDDER)).search([request("beta", top_k=1, section=True, mode=SearchMode.BM25)])[0]
+    assert [(part.chunk_id, part.text) for part in hit.section] == [(hit.chunk_id, hit.text)]

@@ -236,12 +236,13 @@ def test_options_of_an_item_reach_the_index(follower, promote, release):
     follower.refresh()
     seen, inner = [], follower.opened[0].inner.search
     follower.opened[0].inner.search = lambda requests: seen.extend(requests) or inner(requests)
-    item = SearchItem(question="1", mode="dense", top_k=2, diversity=0.9, neighbours=2, feedback=False)
+    item = SearchItem(question="1", mode="dense", top_k=2, diversity=0.9, neighbours=2, section=True, feedback=False)
     plain, diverse = answer_batch(follower, [item.model_copy(update={"diversity": 0.0}), item])
     assert {hit.text for hit in plain.hits} == {"same 1", "same 1 too"}
     assert diverse.hits[1].text == "other 2"
     asked = seen[1]
     assert (asked.text, asked.top_k, asked.mode, asked.neighbours, asked.feedback) == ("1", 2, "dense", 2, False)
+    assert asked.section
 
 
 def test_the_thread_follows_the_pointer(follower, promote, release):

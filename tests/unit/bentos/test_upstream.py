@@ -34,7 +34,8 @@ async def test_a_search_reaches_the_retriever_and_its_outcome_comes_back(serve):
     (path, transport, body) = seen[0]
     # Half a surrogate pair can't be sent.
     item = {"question": "gate", "top_k": 2, "mode": "bm25", "filter": {"source": ["x", "?"]}}
-    item |= {"tenant": None, "groups": [], "feedback": True, "diversity": 0.0, "neighbours": 0, "rerank": True}
+    item |= {"tenant": None, "groups": [], "feedback": True, "diversity": 0.0, "neighbours": 0}
+    item |= {"section": False, "rerank": True}
     assert (path, body) == ("/search", {"items": [item]})
     assert {id(used) for _, used, _ in seen} == {id(transport)}
 
