@@ -30,7 +30,7 @@ class Place:
 
     @property
     def section(self) -> tuple[str, int]:
-        """What chunks of one section share (and, alas, those of two that follow each other under the same headings)."""
+        """What chunks of one section share, and those of two that follow each other under equal headings."""
         return self.heading_path, self.page
 
 
