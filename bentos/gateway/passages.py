@@ -14,7 +14,7 @@ from forebay.store.contract import SectionPart
 __all__ = ["OMITTED", "Passage", "PassageSentence", "best_sentences", "is_relevant", "relevant_passages"]
 
 OMITTED = "\u2026"
-"""Stands in a prompt where sentences of a passage are left out."""
+"""Stands in a prompt where sentences between others are left out."""
 
 # A passage with this share of the question's words is relevant whatever its vector says: part numbers and
 # error codes mean little to an embedding model.

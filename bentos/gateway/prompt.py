@@ -21,7 +21,8 @@ def build_messages(passages: Sequence[Passage], question: str, *, max_tokens: in
 
     A small model reads a short text better than a long one, and on a CPU reading is most of the time that an
     answer takes: so each passage is cut down to the sentences that share words with the question, and their
-    neighbours, until `max_tokens` are used. An ellipsis stands where sentences are left out.
+    neighbours, until `max_tokens` are used. An ellipsis stands where sentences between
+    them are left out; at the ends it only made a small model answer less (docs/architecture.md).
 
     Args:
         passages: Best first; numbered from 1 in this order.
@@ -58,11 +59,10 @@ def _focus(passages: Sequence[Passage], question: str, max_tokens: int) -> list[
 
 
 def _with_marks(passage: Passage, picked: Collection[int]) -> str:
-    """Put the chosen sentences together; wherever some are left out stands a mark. Empty where none was chosen."""
+    """Put the chosen sentences together, with a mark between two that don't follow each other in the passage."""
     pieces: list[str] = []
-    for s, sentence in enumerate(passage.sentences):
-        if s in picked:
-            pieces.append(sentence.text)
-        elif not pieces or pieces[-1] != OMITTED:
+    for s in sorted(picked):
+        if pieces and s - 1 not in picked:
             pieces.append(OMITTED)
-    return " ".join(pieces) if picked else ""
+        pieces.append(passage.sentences[s].text)
+    return " ".join(pieces)

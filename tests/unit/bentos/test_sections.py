@@ -122,10 +122,10 @@ def test_the_generator_reads_the_best_of_the_section_within_its_budget(passage):
     def read(question, tokens):
         return build_messages([passage], question, max_tokens=tokens)[1]["content"].split("\n\nQuestion:")[0]
 
-    assert " ".join(read("what is it", 1000).split()) == "[1] … Each pump is inspected every spring by a diver. …"
+    assert " ".join(read("what is it", 1000).split()) == "[1] Each pump is inspected every spring by a diver."
     whole = read("forebay gates pump trash rack diver permit county office", 1000)
     assert whole.removeprefix("[1] ").split() == _DOCUMENT.split()
-    assert read("which permit do divers need", 13) == "[1] … Divers need a permit of the county office."
+    assert read("which permit do divers need", 13) == "[1] Divers need a permit of the county office."
 
 
 def test_no_two_passages_have_a_chunk_in_common(words):
