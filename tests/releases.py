@@ -105,3 +105,26 @@ def _manifest(embedder, index, refs, documents, reduction=None):
         evaluation=Evaluation(questions=0),
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
+
+
+def sectioned_rows(embedder):
+    """Rows of a document with sections, in one of which chunks overlap and one is a tenant's; and of another document.
+
+    Those of `Dam > Gates` before the pumps read "sluice alpha one beta two gamma three secret four", then "delta five".
+    """
+    parts = [
+        ("the intro of all", "", 0, 0, {}),
+        ("sluice alpha one", "Dam > Gates", 0, 100, {}),
+        ("one beta two", "Dam > Gates", 0, 113, {}),
+        ("two gamma three", "Dam > Gates", 0, 122, {}),
+        ("three secret four", "Dam > Gates", 0, 132, {"tenant": "acme"}),
+        ("delta five", "Dam > Gates", 0, 151, {}),
+        ("pumps six", "Dam > Pumps", 0, 200, {}),
+        ("sluice seven", "Dam > Gates", 0, 300, {}),
+        ("sluice eight", "Dam > Gates", 2, 320, {}),
+    ]
+    rows = chunk_rows([(f"s{n}", "", text, metadata) for n, (text, *_, metadata) in enumerate(parts)], embedder)
+    for row, (text, heading_path, page, start, _) in zip(rows, parts, strict=True):
+        row |= {"doc_id": "dam", "heading_path": heading_path, "page": page}
+        row |= {"start_char": start, "end_char": start + len(text)}
+    return rows + chunk_rows([("other", "", "lock of another document", {})], embedder)

@@ -85,6 +85,7 @@ class Answerer:
             groups=sorted(question.caller.groups),
             feedback=self._settings.feedback,
             fusion=self._settings.fusion,
+            section=self._settings.context_sections,
             rerank=question.rerank,
         )
         outcome = await search_release(self._retrieval, item)
@@ -193,18 +194,18 @@ def _words(stemmer: str) -> ContentWords:
 
 
 def _citation(citation: Citation, passages: Sequence[Passage]) -> dict[str, Any]:
-    hit = passages[citation.position].hit
+    hit, part = passages[citation.position].hit, passages[citation.position].parts[citation.part]
     return {
         "n": citation.n,
         "doc_id": hit.doc_id,
         "title": hit.title,
-        "chunk_id": hit.chunk_id,
-        "passage": hit.text,
+        "chunk_id": part.chunk_id,
+        "passage": part.overlap + part.text,
         "source": hit.source,
         "uri": hit.uri,
         "page": hit.page or None,
         "locations": list(hit.locations),
         "heading_path": hit.heading_path,
-        "start_char": hit.start_char,
-        "end_char": hit.end_char,
+        "start_char": part.start_char - len(part.overlap),
+        "end_char": part.end_char,
     }

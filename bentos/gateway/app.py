@@ -82,6 +82,7 @@ async def search(request: Request) -> Response:
         fusion=backends.serving.fusion,
         diversity=body.diversity,
         neighbours=body.neighbours,
+        section=body.section,
         rerank=body.rerank,
     )
     async with backends.drain.deadline():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bentos.gateway.passages import Passage, best_sentences
+from bentos.gateway.passages import OMITTED, Passage, best_sentences
 from bentos.gateway.sentences import SentenceStream
 from bentos.gateway.support import Support, find_support
 
@@ -49,10 +49,12 @@ class Citation:
     """Number in the answer, from 1 in the order of first use."""
     position: int
     """Position among the retrieved passages."""
+    part: int = 0
+    """Position of the part of the passage whose chunk has what is cited."""
 
 
 class AnswerChecker:
-    """Lets through the sentences that a single passage supports, each with the citation that belongs to it.
+    """Lets through the sentences that a single chunk supports, each with the citation that belongs to it.
 
     Dropped are sentences without enough support, unfinished ones, repetitions of the question or of an earlier
     sentence, sentences that point back at a dropped one, and those that share nothing with the question where
@@ -77,13 +79,13 @@ class AnswerChecker:
         self._kept = 0
         self._dropped_in_row = 0
         self._repeats = 0
-        self._held: list[tuple[str, int]] = []
-        self._numbers: dict[int, int] = {}
+        self._held: list[tuple[str, Support]] = []
+        self._numbers: dict[tuple[int, int], int] = {}
 
     @property
     def citations(self) -> list[Citation]:
         """The passages cited so far, in the order of their numbers."""
-        return [Citation(n, position) for position, n in self._numbers.items()]
+        return [Citation(n, position, part) for (position, part), n in self._numbers.items()]
 
     @property
     def is_empty(self) -> bool:
@@ -120,7 +122,7 @@ class AnswerChecker:
         shown = [text for sentence in sentences if not self.is_done for text in self._check(sentence)]
         if self.is_empty:
             held, self._held = self._held, []
-            shown += [self._show(text, position) for text, position in held]
+            shown += [self._show(text, support) for text, support in held]
         return shown
 
     def _check(self, raw: str) -> list[str]:
@@ -141,9 +143,9 @@ class AnswerChecker:
         asked = set(words.read(self._question))
         if asked and not asked & set(words.read(sentence)):
             # Kept back: shown only if the whole answer shares nothing with the question's words.
-            self._held.append((sentence, support.position))
+            self._held.append((sentence, support))
             return []
-        return [self._show(sentence, support.position)]
+        return [self._show(sentence, support)]
 
     def _is_repeat(self, terms: set[int]) -> bool:
         return any(len(terms & earlier) >= _REPEAT_SHARE * len(terms) for earlier in self._seen)
@@ -157,17 +159,18 @@ class AnswerChecker:
         terms, asked = words.read(sentence), set(words.read(self._question))
         return sum(term in asked for term in terms) >= _ECHO_SHARE * len(terms)
 
-    def _show(self, sentence: str, position: int) -> str:
-        number = self._numbers.setdefault(position, len(self._numbers) + 1)
+    def _show(self, sentence: str, support: Support) -> str:
+        number = self._numbers.setdefault((support.position, support.part), len(self._numbers) + 1)
         self._kept += 1
         text = cite(sentence[:1].upper() + sentence[1:], number)
         return text if self._kept == 1 else f" {text}"
 
 
 def clean_sentence(raw: str) -> str:
-    """Take a sentence without its list marker, citation markers and stray spaces."""
+    """Take a sentence without its list marker, citation markers, marks of omission and stray spaces."""
     text = _LEAD.sub("", _MARKERS.sub("", f" {raw}").strip())
-    return _SPACE_BEFORE_STOP.sub(r"\1", " ".join(text.replace("**", "").split()))
+    words = [word for word in text.replace("**", "").split() if word != OMITTED]
+    return _SPACE_BEFORE_STOP.sub(r"\1", " ".join(words))
 
 
 def cite(sentence: str, number: int) -> str:
@@ -182,15 +185,18 @@ def quote_passages(passages: Sequence[Passage], question: str) -> tuple[str, lis
 
     Returns:
         The quotations, each with its marker, and the passages they come from. A passage is always quoted,
-        with its first sentence where none shares a word with the question.
+        with its hit's first sentence where none shares a word with the question.
     """
-    ranked = best_sentences(passages, question) or [(1.0, 0, 0)]
+    ranked = best_sentences(passages, question) or [(1.0, 0, passages[0].first)]
     least = _QUOTE_SHARE * ranked[0][0]
     chosen = sorted((p, s) for score, p, s in ranked[:_MAX_QUOTES] if score >= least)
-    numbers: dict[int, int] = {}
+    numbers: dict[tuple[int, int], int] = {}
     quotes: list[str] = []
     for p, s in chosen:
-        number = numbers.setdefault(p, len(numbers) + 1)
-        text = passages[p].sentences[s].text if passages[p].sentences else passages[p].hit.text
+        passage = passages[p]
+        text, part = passage.hit.text, passage.own
+        if passage.sentences:
+            text, part = passage.sentences[s].text, passage.sentences[s].parts[0]
+        number = numbers.setdefault((p, part), len(numbers) + 1)
         quotes.append(f'"{_MARKERS.sub("", " ".join(text.split())).rstrip(" .")}" [{number}].')
-    return " ".join(quotes), [Citation(n, position) for position, n in numbers.items()]
+    return " ".join(quotes), [Citation(n, position, part) for (position, part), n in numbers.items()]

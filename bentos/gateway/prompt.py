@@ -1,8 +1,8 @@
 """What the generator is asked: the passages' sentences that concern the question, and the question."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from bentos.gateway.passages import Passage, best_sentences
+from bentos.gateway.passages import OMITTED, Passage, best_sentences
 
 __all__ = ["build_messages"]
 
@@ -12,6 +12,8 @@ _INSTRUCTION = (
 )
 # What English takes in the tokenizers of today's models; the byte count makes up for scripts of few letters a token.
 _BYTES_PER_TOKEN = 4
+# What may stand before each sentence, ` …`.
+_MARK_BYTES = 4
 
 
 def build_messages(passages: Sequence[Passage], question: str, *, max_tokens: int) -> list[dict[str, str]]:
@@ -19,7 +21,8 @@ def build_messages(passages: Sequence[Passage], question: str, *, max_tokens: in
 
     A small model reads a short text better than a long one, and on a CPU reading is most of the time that an
     answer takes: so each passage is cut down to the sentences that share words with the question, and their
-    neighbours, until `max_tokens` are used.
+    neighbours, until `max_tokens` are used. An ellipsis stands where sentences between
+    them are left out; at the ends it only made a small model answer less (docs/architecture.md).
 
     Args:
         passages: Best first; numbered from 1 in this order.
@@ -38,21 +41,28 @@ def _focus(passages: Sequence[Passage], question: str, max_tokens: int) -> list[
     chosen: list[set[int]] = [set() for _ in passages]
     ranked = best_sentences(passages, question)
     order = [(p, s) for _, p, s in ranked] + [(p, s + 1) for _, p, s in ranked]
-    order += [(p, 0) for p in range(len(passages))]
+    order += [(p, passage.first) for p, passage in enumerate(passages)]
     used, max_bytes = 0, max_tokens * _BYTES_PER_TOKEN
     for p, s in order:
         sentences = passages[p].sentences
         if s >= len(sentences) or s in chosen[p]:
             continue
-        length = len(sentences[s].text.encode())
+        length = len(sentences[s].text.encode()) + _MARK_BYTES
         if used + length > max_bytes:
             if used == 0:
-                cut = sentences[s].text.encode()[:max_bytes].decode(errors="ignore")
-                return [cut if position == p else "" for position in range(len(passages))]
+                cut = sentences[s].text.encode()[: max_bytes - _MARK_BYTES].decode(errors="ignore")
+                return [f"{cut} {OMITTED}" if position == p else "" for position in range(len(passages))]
             continue
         chosen[p].add(s)
         used += length
-    return [
-        " ".join(passage.sentences[s].text for s in sorted(picked))
-        for passage, picked in zip(passages, chosen, strict=True)
-    ]
+    return [_with_marks(passage, picked) for passage, picked in zip(passages, chosen, strict=True)]
+
+
+def _with_marks(passage: Passage, picked: Collection[int]) -> str:
+    """Put the chosen sentences together, with a mark between two that don't follow each other in the passage."""
+    pieces: list[str] = []
+    for s in sorted(picked):
+        if pieces and s - 1 not in picked:
+            pieces.append(OMITTED)
+        pieces.append(passage.sentences[s].text)
+    return " ".join(pieces)

@@ -131,6 +131,7 @@ class SearchBody(BaseModel):
     filter: dict[str, Any] | None = None
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     neighbours: Annotated[int, Field(ge=0, le=3)] = 0
+    section: Annotated[bool, Field(description="Whether every hit comes with the parts of its section.")] = False
     rerank: bool = True
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from bentos.retriever.problems import describe_failure
 from forebay.embedding import Embedder
 from forebay.errors import ForebayError
 from forebay.releases import ReleaseManifest, ReleaseRegistry
@@ -48,6 +49,7 @@ class Place:
         self._lock = lock
         self._held: _Held | None = None
         self._failed_id: str | None = None
+        self._problem = ""
         self._polls_to_retry = 0
         self.failures = 0
         """How often in a row the release that is wanted could not be opened."""
@@ -60,9 +62,8 @@ class Place:
 
     @property
     def problem(self) -> str:
-        """A sentence about a release that can't be opened; empty without one."""
-        failed = self._failed_id
-        return f"Release {failed} can't be opened; the retriever's log says why." if failed else ""
+        """A sentence about a release that can't be opened; empty without one. Anybody may read it."""
+        return self._problem
 
     @contextmanager
     def lease(self) -> Generator[Opened | None, None, None]:
@@ -125,11 +126,12 @@ class Place:
             held.opened.release.close()
 
     def _forget_failure(self) -> None:
-        self._failed_id, self.failures = None, 0
+        self._failed_id, self._problem, self.failures = None, "", 0
 
     def _note_failure(self, release_id: str, exc: Exception) -> None:
         if release_id != self._failed_id:
             self.failures = 0
             logger.error("release %s can't be served: %s", release_id, exc)
         self._failed_id, self._polls_to_retry = release_id, _RETRY_POLLS
+        self._problem = describe_failure(release_id, exc)
         self.failures += 1

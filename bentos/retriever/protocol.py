@@ -34,6 +34,8 @@ class SearchItem(BaseModel):
     """How much the hits are to differ from each other (`forebay.store.diversity`)."""
     neighbours: int = Field(default=0, ge=0, le=3)
     """Chunks before and after each hit whose texts come with it."""
+    section: bool = False
+    """Whether each hit comes with the chunks of its section."""
     rerank: bool = True
     """Whether a hybrid search's first hits may be ordered anew by the reranker, where there is one."""
 

@@ -38,7 +38,9 @@ _embedding = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedding")
 
 
 def open_release(manifest: ReleaseManifest, paths: PathSettings, processes: int = 0) -> Opened:
-    """Open a release with the embedder of its own spec, and search it once so that no user waits for that.
+    """Open a release with the embedder of its own spec, and search it so that no user waits for a first search.
+
+    Every process gets one of these searches.
 
     Args:
         manifest: The release.
@@ -57,7 +59,7 @@ def open_release(manifest: ReleaseManifest, paths: PathSettings, processes: int 
     index = SearchProcesses(manifest, paths, processes) if processes and is_here else open_index(manifest, paths)
     opened = Opened(index, embedder)
     try:
-        _search(opened, [_WARM_UP])
+        _search(opened, [_WARM_UP] * max(1, processes))
     except BaseException:
         opened.release.close()
         raise
@@ -200,6 +202,7 @@ def _request(item: SearchItem, vector: np.ndarray) -> SearchRequest:
         fusion=item.fusion,
         diversity=item.diversity,
         neighbours=item.neighbours,
+        section=item.section,
     )
 
 

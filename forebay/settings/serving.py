@@ -55,6 +55,9 @@ class ServingSettings(BaseSettings):
     passages (500-900 tokens, 8-17 s an answer) and copied well from their best sentences (2-4 s to the first sentence;
     2 cores without AVX-512); a larger model may want more. Must leave room for the question and the answer in
     `GeneratorSettings.max_model_tokens`."""
+    context_sections: bool = False
+    """Whether the generator reads the best sentences of a passage's section (`section` in docs/retrieval.md) instead of
+    those of the passage alone, within the same `context_tokens`; an answer cites the chunk that a sentence is in."""
     min_relevance: float = Field(default=0.35, ge=-1, le=1)
     """Cosine similarity of the best passage below which the corpus is said not to hold the answer."""
     min_support: float = Field(default=0.6, ge=0, le=1)

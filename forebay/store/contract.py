@@ -24,6 +24,7 @@ __all__ = [
     "OpenRelease",
     "SearchMode",
     "SearchRequest",
+    "SectionPart",
     "ShardBase",
     "ShardBuilder",
     "ShardRef",
@@ -99,6 +100,25 @@ class SearchRequest:
     don't come in the order of their scores."""
     neighbours: int = 0
     """Chunks before and after each hit, in the same document, whose texts come with it."""
+    section: bool = False
+    """Whether each hit comes with the chunks of its section: those around it under the same headings and on the same
+    page (`forebay.store.neighbours`)."""
+
+
+@dataclass(frozen=True)
+class SectionPart:
+    """What one chunk adds to the text of its section."""
+
+    chunk_id: str
+    """Id of the chunk."""
+    start_char: int
+    """Start of `text` in the document's text."""
+    end_char: int
+    """End of `text` in the document's text, and of the chunk."""
+    text: str
+    """The part. Between two that don't touch lies white space, or a chunk that the search may not find."""
+    overlap: str = ""
+    """What the chunk begins with and the parts before it have already; the chunk is `overlap` and `text`."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +162,8 @@ class Hit:
     """Texts of the chunks before it, where neighbours were asked for, in the order of the document."""
     after: Sequence[str] = ()
     """Texts of the chunks after it, likewise."""
+    section: Sequence[SectionPart] = ()
+    """Its section, itself in it, in the order of the document, where it was asked for."""
     rerank_score: float | None = None
     """The reranker's score (`forebay.reranking`); none where it didn't read the hit. Hits that have one come first, in
     its order, whatever their `score`."""

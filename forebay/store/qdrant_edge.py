@@ -34,6 +34,7 @@ from forebay.store.diversity import diversify
 from forebay.store.explanation import Candidate, Explanation, Round, Stopwatch
 from forebay.store.filters import Filter, parse_filter
 from forebay.store.fusion import Fusion
+from forebay.store.neighbours import is_expanded
 from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard
 from forebay.store.qdrant_effort import search_params
 from forebay.store.qdrant_feedback import feedback_legs
@@ -301,7 +302,7 @@ class QdrantEdgeRelease:
         records = records_of(self._shard, keys)
         similarities = {} if plan.vector is None else self._similarities(plan.vector, keys, first)
         hits = [hit_of(key, score, similarities.get(key), records[key].payload or {}) for key, score in ranked]
-        return with_neighbours(self._shard, hits, plan.where, request.neighbours) if request.neighbours else hits
+        return with_neighbours(self._shard, hits, plan.where, request) if is_expanded(request) else hits
 
     def _similarities(self, question: NDArray[np.float32], keys: Sequence[UUID], first: Ranking) -> dict[UUID, float]:
         """Give the cosine of each chunk to the question, which the first round's dense leg knows of most of them."""

@@ -15,17 +15,18 @@ from weaviate.collections.classes.filters import FilterReturn
 from forebay.errors import FilterError, ReleaseError
 from forebay.releases import ReleaseManifest
 from forebay.store.access import EVERYTHING, Caller, effective_filter
-from forebay.store.contract import Hit, SearchMode, SearchRequest
+from forebay.store.contract import Hit, SearchMode, SearchRequest, SectionPart
 from forebay.store.diversity import diversify
 from forebay.store.explanation import Candidate, Explanation, Round, Stopwatch
 from forebay.store.feedback import FEEDBACK_HITS, moved_vector
 from forebay.store.filters import Filter, parse_filter
 from forebay.store.fusion import Fusion, fuse
+from forebay.store.neighbours import is_expanded, with_chunks_around
 from forebay.store.query_rules import NO_RULES, QueryRules, candidates, holding_phrases, read_rules
 from forebay.store.weaviate_channels import Channels, Question
 from forebay.store.weaviate_filters import has_range, to_weaviate_filter
 from forebay.store.weaviate_legs import Found, ask_bm25, ask_dense, merged
-from forebay.store.weaviate_neighbours import ask_places, ask_texts, ids_around, with_texts
+from forebay.store.weaviate_neighbours import ask_chunks, ask_places
 from forebay.store.weaviate_tenants import asked_tenants
 
 __all__ = ["WeaviateRelease"]
@@ -191,18 +192,19 @@ class WeaviateRelease:
             scores = np.array([score for _, score in ranked])
             ranked = [ranked[place] for place in diversify(scores, vectors, request.top_k, request.diversity)]
         hits = [_hit(chunks[key], score) for key, score in ranked[: request.top_k]]
-        return self._with_neighbours(request, plan, hits) if request.neighbours and hits else hits
+        return self._with_neighbours(request, plan, hits) if is_expanded(request) and hits else hits
 
     def _with_neighbours(self, request: SearchRequest, plan: _Plan, hits: list[Hit]) -> list[Hit]:
-        """Add the texts before and after each hit; they are inside the filter of the search, as hits are."""
+        """Add the chunks around each hit; they are inside the filter of the search, as hits are."""
         doc_ids = sorted({hit.doc_id for hit in hits})
         of_documents = partial(ask_places, doc_ids=doc_ids, filters=plan.filters)
         places = chain.from_iterable(self._channels.ask(self._of_tenants(of_documents, request.caller)))
-        around = ids_around(hits, list(places), request.neighbours)
-        wanted = sorted({one for before, after in around.values() for one in (*before, *after)})
-        of_chunks = partial(ask_texts, chunk_ids=wanted)
-        texts = chain.from_iterable(self._channels.ask(self._of_tenants(of_chunks, request.caller)) if wanted else ())
-        return with_texts(hits, around, dict(texts))
+
+        def read(ids: Sequence[str]) -> dict[str, SectionPart]:
+            of_chunks = self._of_tenants(partial(ask_chunks, chunk_ids=ids), request.caller)
+            return {chunk.chunk_id: chunk for chunk in chain.from_iterable(self._channels.ask(of_chunks))}
+
+        return with_chunks_around(hits, request, places, read)
 
 
 async def _ask_tenant(collection: CollectionAsync[Any, Any], tenant: str, question: Question[T]) -> T:

@@ -28,6 +28,7 @@ def test_every_field_of_a_request_is_described():
         assert set(schemas[model.__name__]["properties"]) == set(model.model_fields)
     diversity = schemas["SearchBody"]["properties"]["diversity"]
     assert (diversity["minimum"], diversity["maximum"], diversity["default"]) == (0, 1, 0)
+    assert schemas["SearchBody"]["properties"]["section"]["description"]
     assert set(schemas["ChatRequest"]["required"]) == {"messages", "model"}
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from forebay.errors import FilterError, ReleaseError
-from forebay.store.access import EVERYTHING, PUBLIC
+from forebay.store.access import EVERYTHING, PUBLIC, Caller
 from forebay.store.contract import SearchMode, SearchRequest
 from forebay.store.fusion import BM25_WEIGHTS
-from tests.releases import chunk_rows
+from tests.releases import chunk_rows, sectioned_rows
 from tests.stores import DOCUMENTS, FEEDBACK_BY_WORDS, WORDS_OVER_ALL_SHARDS, search
 
 needs = pytest.mark.needs
@@ -282,3 +282,33 @@ def test_more_numeric_fields_than_are_indexed_can_be_filtered(built, embedder):
     release = built(chunk_rows([("d", "t", "water", fields)], embedder), partitions=1)
     assert all(release.count({f"metadata.n{n}": {"gte": n, "lte": n}}) == 1 for n in range(100))
     assert all(release.count({f"metadata.n{n}": {"gt": n}}) == 0 for n in range(100))
+
+
+def test_a_hit_comes_with_its_section_as_far_as_the_caller_may_find_it(built, embedder):
+    rows = sectioned_rows(embedder)
+    # In the index neither one after the other nor in one shard.
+    opened = built(rows[::-1], partitions=2)
+    asked = {"top_k": 1, "mode": SearchMode.BM25}
+
+    def section(word, caller=EVERYTHING):
+        (hit,) = search(opened, embedder, word, section=True, caller=caller, **asked)
+        assert (list(hit.before), list(hit.after)) == ([], [])
+        return [(part.overlap, part.text, part.start_char, part.end_char) for part in hit.section]
+
+    gates = [("", "sluice alpha one", 100, 116), ("one", " beta two", 116, 125), ("two", " gamma three", 125, 137)]
+    secret, delta = ("three", " secret four", 137, 149), ("", "delta five", 151, 161)
+    for word in ("alpha", "gamma", "delta"):
+        assert section(word) == [*gates, secret, delta]
+        assert section(word, Caller("acme")) == [*gates, secret, delta]
+        assert section(word, PUBLIC) == [*gates, delta]
+    # Headings, a page and a document end a section, and nothing is around a chunk that has no other beside it.
+    alone = {"intro": "the intro of all", "pumps": "pumps six", "seven": "sluice seven", "eight": "sluice eight"}
+    for word, text in alone.items():
+        assert [part[:2] for part in section(word)] == [("", text)]
+    assert [part[1] for part in section("lock")] == ["lock of another document"]
+    (hit,) = search(opened, embedder, "secret", section=True, neighbours=1, caller=EVERYTHING, **asked)
+    ids = {row["text"]: row["chunk_id"] for row in rows}
+    assert [part.chunk_id for part in hit.section] == [ids[row["text"]] for row in rows[1:6]]
+    assert (list(hit.before), list(hit.after)) == (["two gamma three"], ["delta five"])
+    (plain,) = search(opened, embedder, "secret", neighbours=1, caller=EVERYTHING, **asked)
+    assert list(plain.section) == []

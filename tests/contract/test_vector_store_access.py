@@ -60,7 +60,7 @@ def drawn(store):
     """A release of chunks whose fields, tenants and groups are drawn at random."""
     rows = chunk_rows([(f"c{n}", *chunk[1:]) for n, chunk in enumerate(_CHUNKS)], EMBEDDER)
     for n, row in enumerate(rows):
-        row |= {"doc_id": _CHUNKS[n][0], "start_char": n * 10}
+        row |= {"doc_id": _CHUNKS[n][0], "start_char": n * 100, "end_char": n * 100 + len(row["text"])}
     opened = store.open(store.build(rows[::-1], partitions=3))
     yield opened
     opened.close()
@@ -87,6 +87,8 @@ _OPTIONS = st.fixed_dictionaries(
         "feedback": st.booleans(),
         "diversity": st.sampled_from([0.0, 0.5, 1.0]),
         "neighbours": st.integers(0, 3),
+        "section": st.booleans(),
+        "fusion": st.sampled_from(["rrf", "relative_score"]),
     }
 )
 
@@ -104,3 +106,4 @@ def test_no_text_is_one_that_its_caller_may_not_find_and_none_is_missing(drawn, 
         at, count = around.index(hit.text), options["neighbours"]
         assert list(hit.before) == around[max(0, at - count) : at]
         assert list(hit.after) == around[at + 1 : at + 1 + count]
+        assert [part.text for part in hit.section] == (around if options["section"] else [])

@@ -15,7 +15,7 @@ from forebay.store.access import EVERYTHING, PUBLIC, Caller
 from forebay.store.contract import SearchMode, SearchRequest
 from forebay.store.fusion import BM25_WEIGHTS
 from forebay.store.weaviate_connection import connect
-from tests.releases import chunk_rows, cluster_release
+from tests.releases import chunk_rows, cluster_release, sectioned_rows
 from tests.weaviate_cluster import EMBEDDER, RELEASE_ID, ROWS, load, request
 from tests.weaviate_wire import Fault, packed
 
@@ -236,3 +236,14 @@ def test_many_threads_search_at_once(wire, cluster):
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(lambda n: opened.search([request(f"number{n % 20}", top_k=1)]), range(64)))
     assert [hits[0].doc_id for (hits,) in found] == [f"d{n % 20}" for n in range(64)]
+
+
+def test_nothing_is_looked_for_around_no_hits(wire, cluster):
+    assert cluster(ROWS[:20]).search([request("nothing", section=True, mode=SearchMode.BM25)]) == [[]]
+    assert len(wire.searches) == 1
+
+
+def test_a_chunk_that_the_server_does_not_list_is_a_section_of_its_own(cluster, monkeypatch):
+    monkeypatch.setattr(weaviate_neighbours, "_MAX_CHUNKS", 0)
+    (hit,) = cluster(sectioned_rows(EMBEDDER)).search([request("beta", top_k=1, section=True, mode=SearchMode.BM25)])[0]
+    assert [(part.chunk_id, part.text) for part in hit.section] == [(hit.chunk_id, hit.text)]

@@ -1,5 +1,6 @@
 import asyncio
 import json
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from bentos.gateway.upstream import RemoteGeneration
 from bentos.generator.protocol import GenerationEvent
 from bentos.retriever.protocol import SearchOutcome
 from forebay.settings import GeneratorSettings, ServingSettings
+from forebay.store.contract import SectionPart
 from tests.unit.bentos.conftest import ScriptedGeneration, ScriptedRetrieval, make_hit, say
 
 PASSAGE = "the forebay holds water for the turbines . its gate opens at 3 m ."
@@ -187,6 +189,19 @@ async def test_search_returns_the_release_and_the_hits(client):
     assert item.diversity == 0
     await post(caller, {"query": "gate", "diversity": 0.4, "neighbours": 2}, "/v1/search")
     assert (caller.retrieval.items[1].diversity, caller.retrieval.items[1].neighbours) == (0.4, 2)
+    assert [item.section for item in caller.retrieval.items] == [False, False]
+
+
+async def test_a_search_may_ask_for_sections(client):
+    parts = [SectionPart("c0", 0, 6, "before"), SectionPart("c1", 6, 10, "gate", "fore")]
+    found = SearchOutcome(release="r1", hits=[replace(make_hit(PASSAGE), section=parts)])
+    caller = client(SearchOutcome.model_validate_json(found.model_dump_json()))
+    (hit,) = (await post(caller, {"query": "gate", "section": True}, "/v1/search")).json()["hits"]
+    assert caller.retrieval.items[0].section
+    assert hit["section"] == [
+        {"chunk_id": "c0", "start_char": 0, "end_char": 6, "text": "before", "overlap": ""},
+        {"chunk_id": "c1", "start_char": 6, "end_char": 10, "text": "gate", "overlap": "fore"},
+    ]
 
 
 async def test_a_request_can_do_without_reranking_and_a_search_says_what_became_of_it(client):

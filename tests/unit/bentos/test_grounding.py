@@ -207,3 +207,50 @@ def test_a_single_sentence_longer_than_the_budget_is_cut(passages):
     text = build_messages(passages("lift " * 500), "lift", max_tokens=25)[1]["content"]
     assert 15 < text.count("lift") < 25
     assert len(text) < 200
+
+
+_LOG = (
+    "the weather was fine and the crew slept . the slipstream lift rose by half . nobody on board knew why . "
+    "the cook fell ill at noon . the slipstream lift fell again at night . the mate wrote all of it down ."
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "tokens", "read"),
+    [
+        ("slipstream lift", 22, "the slipstream lift rose by half . … the slipstream lift fell again at night ."),
+        ("slipstream weather board cook mate", 100, _LOG),
+    ],
+)
+def test_the_prompt_marks_what_it_leaves_out_between_sentences(passages, question, tokens, read):
+    text = build_messages(passages(_LOG), question, max_tokens=tokens)[1]["content"]
+    assert text.split("\n\nQuestion:")[0] == f"[1] {read}"
+
+
+def test_marks_of_omission_are_part_of_the_budget(passages):
+    sentences = [f"the slipstream lift rose to {n} feet . the cook had no part in it ." for n in range(100, 160)]
+    for tokens in (50, 200):
+        text = build_messages(passages(" ".join(sentences)), "slipstream lift", max_tokens=tokens)[1]["content"]
+        read = text.split("\n\nQuestion:")[0].removeprefix("[1] ")
+        assert read.count("…") > tokens // 30
+        # Spaces before sentences come on top.
+        assert tokens * 3 < len(read.encode()) <= tokens * 4 + read.count(" . ")
+
+
+def test_a_passage_of_which_nothing_is_read_has_no_mark(passages):
+    text = build_messages(passages(SLIPSTREAM, HEAT), QUESTION, max_tokens=30)[1]["content"]
+    assert text.count("[1]") == 1
+    assert "[2]" not in text
+
+
+def test_a_cut_sentence_ends_with_a_mark(passages):
+    text = build_messages(passages("lift " * 500), "lift", max_tokens=25)[1]["content"]
+    read = text.split("\n\nQuestion:")[0].removeprefix("[1] ")
+    assert read.endswith(" …")
+    assert len(read.encode()) <= 100
+
+
+def test_marks_that_a_model_copies_are_neither_shown_nor_in_the_way(check):
+    text = "… A substantial part of the lift increment … was due to a boundary-layer-control effect. … "
+    expected = "A substantial part of the lift increment was due to a boundary-layer-control effect [1]."
+    assert check(text) == (expected, [0])

@@ -2,11 +2,12 @@ import threading
 
 import pytest
 
+from bentos.retriever import searching
 from bentos.retriever.protocol import SearchItem
 from bentos.retriever.searching import answer_batch, is_searchable
 from bentos.retriever.switching import Opened, ReleaseFollower
 from forebay.releases import ReleaseRegistry
-from forebay.settings import IndexSettings
+from forebay.settings import IndexSettings, PathSettings
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from tests.unit.bentos.conftest import SPEC, AxisEmbedder
 
@@ -107,7 +108,8 @@ def test_a_damaged_release_leaves_the_old_one_serving(follower, promote, release
     for _ in range(3):
         assert not follower.refresh()
     assert caplog.text.count("can't be served") == 1
-    assert second.release_id in follower.problem
+    reason = f"the file 'frequencies.npz' of the index shard {broken.parent.name} was cut, changed or removed."
+    assert follower.problem == f"Release {second.release_id} can't be opened: {reason}"
     (outcome,) = answer_batch(follower, [SearchItem(question="1")])
     assert (outcome.release, outcome.hits[0].text) == (first.release_id, "old 1")
     promote(first)
@@ -215,6 +217,18 @@ def test_one_thread_embeds_whoever_searches(tmp_path, registry, promote, release
     assert len(set(seen)) == 1
 
 
+@pytest.mark.parametrize("processes", [0, 1, 3])
+def test_every_process_has_searched_before_a_release_is_served(tmp_path, release, monkeypatch, processes):
+    paths = PathSettings(data=tmp_path)
+    monkeypatch.setattr(searching, "load_embedder", lambda *_, **__: AxisEmbedder())
+    opened = searching.open_release(release(["text 1"]), paths, processes)
+    try:
+        asked = [process._asked for process in getattr(opened.release, "_processes", [])]
+        assert asked == [1] * processes
+    finally:
+        opened.release.close()
+
+
 def test_a_bad_filter_fails_its_item_only(follower, promote, release):
     promote(release(["text 1", "text 2"]))
     follower.refresh()
@@ -236,7 +250,8 @@ def test_options_of_an_item_reach_the_index(follower, promote, release):
     follower.refresh()
     seen, inner = [], follower.opened[0].inner.search
     follower.opened[0].inner.search = lambda requests: seen.extend(requests) or inner(requests)
-    options = {"mode": "dense", "top_k": 2, "neighbours": 2, "feedback": False, "fusion": "relative_score"}
+    options = {"mode": "dense", "top_k": 2, "neighbours": 2, "section": True, "feedback": False}
+    options |= {"fusion": "relative_score"}
     item = SearchItem(question="1", diversity=0.9, **options)
     plain, diverse = answer_batch(follower, [item.model_copy(update={"diversity": 0.0}), item])
     assert {hit.text for hit in plain.hits} == {"same 1", "same 1 too"}

@@ -35,7 +35,7 @@ async def test_a_search_reaches_the_retriever_and_its_outcome_comes_back(serve):
     # Half a surrogate pair can't be sent.
     item = {"question": "gate", "top_k": 2, "mode": "bm25", "filter": {"source": ["x", "?"]}}
     item |= {"tenant": None, "groups": [], "feedback": True, "fusion": "rrf", "diversity": 0.0}
-    item |= {"neighbours": 0, "rerank": True}
+    item |= {"neighbours": 0, "section": False, "rerank": True}
     assert (path, body) == ("/search", {"items": [item]})
     assert {id(used) for _, used, _ in seen} == {id(transport)}
 
