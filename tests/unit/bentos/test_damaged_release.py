@@ -12,23 +12,17 @@ from bentos.gateway.app import Backends, create_app
 from bentos.gateway.draining import Drain
 from bentos.gateway.health import is_ready
 from bentos.retriever.protocol import SearchItem
-from forebay.embedding.choice import candidate_specs
-from forebay.embedding.sentence_transformer import load_embedder
-from forebay.models import model_folder
 from forebay.releases import ReleaseRegistry
-from forebay.settings import EmbeddingSettings, GeneratorSettings, PathSettings, ServingSettings
+from forebay.settings import GeneratorSettings, PathSettings, ServingSettings
 from forebay.store import search_processes
+from tests.plain_model import plain_embedder
 from tests.releases import build_release
 from tests.unit.bentos.conftest import ScriptedGeneration
-
-_SETTINGS = EmbeddingSettings(engine="torch", precision="fp32")
 
 
 @pytest.fixture(scope="module")
 def embedder():
-    models = PathSettings().models
-    (spec,) = candidate_specs(_SETTINGS, model_folder(_SETTINGS.model, models))
-    return load_embedder(spec, models)
+    return plain_embedder()
 
 
 class InProcess:
