@@ -12,7 +12,7 @@ _DOCUMENTS = [
     ("plate", "", "heat flows through a plate of steel", {}),
     ("gate", "", "the gate of the forebay opens at three metres", {}),
 ]
-_QUERIES = {"q1": "lift of a wing", "q2": "heat of a plate", "q3": "nobody judged this"}
+_QUERIES = {"q1": "lift of a wing", "q2": "heat of a plate", "q3": "nobody judged this", "q4": "a door"}
 _HEADER = "q\td\ts\n"
 
 
@@ -74,6 +74,15 @@ def test_the_current_release_is_measured_in_every_mode_by_its_judged_questions(p
     assert _rows(printed) == {"hybrid": half, "dense": half, "bm25": half}
     # Nothing of it is written down: that is the pipeline's.
     assert ReleaseRegistry(paths.releases).current().evaluation.questions == 0
+
+
+def test_each_mode_finds_what_only_it_can(golden, make, capsys):
+    # No word of the question is in its document.
+    golden({"q4": "gate"})
+    make(_DOCUMENTS)
+    assert main([]) == 0
+    rows = _rows(capsys.readouterr().out)
+    assert [rows[mode][2] for mode in ("hybrid", "dense", "bm25")] == ["1.0000", "1.0000", "0.0000"]
 
 
 def test_another_release_and_other_judgements_can_be_named(golden, make, capsys):
