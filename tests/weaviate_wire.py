@@ -6,6 +6,7 @@ does beyond the protocol, it doesn't tell.
 """
 
 import re
+import ssl
 import struct
 import threading
 import time
@@ -269,17 +270,30 @@ def _result(request, figure, key, item):
     return search_get_pb2.SearchResult(properties=held, metadata=metadata)
 
 
-def serve(wire):
-    """Start both servers on this machine, on free ports or on those that they had; `wire.stop()` ends them."""
+def serve(wire, rest_tls=None, grpc_tls=None):
+    """Start both servers on this machine, on free ports or on those that they had; `wire.stop()` ends them.
+
+    They speak TLS where files of a certificate and its key are given.
+    """
     handler = type("Rest", (RestHandler,), {"wire": wire})
     rest = ThreadingHTTPServer(("127.0.0.1", wire.rest_port), handler)
+    if rest_tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*rest_tls)
+        rest.socket = context.wrap_socket(rest.socket, server_side=True)
     threading.Thread(target=rest.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     server = grpc.server(ThreadPoolExecutor(16))
     weaviate_pb2_grpc.add_WeaviateServicer_to_server(_Service(wire), server)
-    wire.grpc_port = server.add_insecure_port(f"127.0.0.1:{wire.grpc_port}")
+    address = f"127.0.0.1:{wire.grpc_port}"
+    if grpc_tls:
+        certificate, key = (path.read_bytes() for path in grpc_tls)
+        credentials = grpc.ssl_server_credentials([(key, certificate)])
+        wire.grpc_port = server.add_secure_port(address, credentials)
+    else:
+        wire.grpc_port = server.add_insecure_port(address)
     server.start()
     wire.rest_port = rest.server_port
-    wire.url = f"http://127.0.0.1:{wire.rest_port}"
+    wire.url = f"{'https' if rest_tls else 'http'}://127.0.0.1:{wire.rest_port}"
 
     def stop():
         wire.stop = lambda: None

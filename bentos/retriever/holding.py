@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from bentos.retriever.problems import describe_failure
 from forebay.embedding import Embedder
-from forebay.errors import ForebayError
 from forebay.releases import ReleaseManifest, ReleaseRegistry
 from forebay.store import OpenRelease
 
@@ -92,7 +91,8 @@ class Place:
             return False
         try:
             opened = self._open(self._registry.load(release_id))
-        except (ForebayError, OSError, ValueError, RuntimeError, ImportError) as exc:
+        except Exception as exc:
+            # Whatever it is: the release before goes on, and the thread that follows the pointer with it.
             self._note_failure(release_id, exc)
             return False
         self._exchange(_Held(opened))

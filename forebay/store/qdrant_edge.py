@@ -37,6 +37,7 @@ from forebay.store.fusion import Fusion
 from forebay.store.neighbours import is_expanded
 from forebay.store.qdrant_build import DENSE, FREQUENCIES, REDUCTION, SPARSE, fill_shard
 from forebay.store.qdrant_effort import search_params
+from forebay.store.qdrant_errors import as_release_error
 from forebay.store.qdrant_feedback import feedback_legs
 from forebay.store.qdrant_filters import needs_terms, to_qdrant_filter
 from forebay.store.qdrant_hits import chunks_by_language, hit_of, records_of
@@ -134,7 +135,7 @@ class QdrantEdgeRelease:
         folders = [root / ref.path for ref in manifest.shards]
         for folder, ref in zip(folders, manifest.shards, strict=True):
             verify(folder, ref, contents=False)
-        try:
+        with as_release_error(manifest.release_id, "opened"):
             self._reduction = _common_reduction(folders, manifest)
             self._frequencies = DocumentFrequencies.merge(
                 DocumentFrequencies.load(one / FREQUENCIES) for one in folders
@@ -144,9 +145,7 @@ class QdrantEdgeRelease:
             self._has_terms = METADATA_TERMS in self._shard.info().payload_schema
             # Where every chunk is for everybody, no search has to look at who may find it.
             self._is_restricted = self._count(RESTRICTED) > 0
-        except Exception as exc:
-            raise ReleaseError(f"release {manifest.release_id} can't be opened: {exc}") from exc
-        self._question_terms = QuestionTerms(manifest.index, self._frequencies, chunks_by_language(self._shard))
+            self._question_terms = QuestionTerms(manifest.index, self._frequencies, chunks_by_language(self._shard))
 
     @property
     def manifest(self) -> ReleaseManifest:
@@ -155,12 +154,13 @@ class QdrantEdgeRelease:
 
     def search(self, requests: Sequence[SearchRequest]) -> list[list[Hit]]:
         """Answer several requests; see `OpenRelease.search`."""
-        asked = self._ask([self._plan(request) for request in requests])
-        found = [(plan, self._ranked(plan, legs)) for plan, legs in asked]
-        return [
-            self._hits(request, plan, first, (self._fed_back(plan, first) if request.feedback else None) or first)
-            for request, (plan, first) in zip(requests, found, strict=True)
-        ]
+        with as_release_error(self._manifest.release_id, "searched"):
+            asked = self._ask([self._plan(request) for request in requests])
+            found = [(plan, self._ranked(plan, legs)) for plan, legs in asked]
+            return [
+                self._hits(request, plan, first, (self._fed_back(plan, first) if request.feedback else None) or first)
+                for request, (plan, first) in zip(requests, found, strict=True)
+            ]
 
     def explain(self, request: SearchRequest) -> Explanation:
         """Answer one request by the steps of `search`, and tell what each of them found.
@@ -169,24 +169,26 @@ class QdrantEdgeRelease:
             FilterError: as `OpenRelease.search`.
             ReleaseError: likewise.
         """
-        watch = Stopwatch()
-        plan = self._plan(request)
-        watch.stop("plan")
-        ((plan, legs),) = self._ask([plan])
-        rounds = [self._ranked(plan, legs)]
-        watch.stop("legs")
-        if request.feedback and (ranking := self._fed_back(plan, rounds[0])):
-            rounds.append(ranking)
-            watch.stop("feedback")
-        hits = self._hits(request, plan, rounds[0], rounds[-1])
-        watch.stop("hits")
-        shown = [self._round(ranking) for ranking in rounds]
-        left_out = self._left_out(request.text, plan)
-        return Explanation(self._where(request), plan.rules, plan.fusion, left_out, shown, hits, watch.steps_ms)
+        with as_release_error(self._manifest.release_id, "searched"):
+            watch = Stopwatch()
+            plan = self._plan(request)
+            watch.stop("plan")
+            ((plan, legs),) = self._ask([plan])
+            rounds = [self._ranked(plan, legs)]
+            watch.stop("legs")
+            if request.feedback and (ranking := self._fed_back(plan, rounds[0])):
+                rounds.append(ranking)
+                watch.stop("feedback")
+            hits = self._hits(request, plan, rounds[0], rounds[-1])
+            watch.stop("hits")
+            shown = [self._round(ranking) for ranking in rounds]
+            left_out = self._left_out(request.text, plan)
+            return Explanation(self._where(request), plan.rules, plan.fusion, left_out, shown, hits, watch.steps_ms)
 
     def count(self, where: Mapping[str, Any] | None = None) -> int:
         """Count the chunks that match a filter; see `OpenRelease.count`."""
-        return self._count(parse_filter(where))
+        with as_release_error(self._manifest.release_id, "searched"):
+            return self._count(parse_filter(where))
 
     def close(self) -> None:
         """Give back memory and files; searches under way must have ended."""

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from itertools import count
@@ -25,12 +26,16 @@ __all__ = ["SearchProcesses"]
 
 # What a connection raises whose other side has ended.
 _ENDED = (EOFError, OSError)
+# Where the release can't be opened any more, a process for every request would fill the processors and keep everybody
+# waiting.
+_REOPEN_PAUSE_S = 5.0
 
 
 class SearchProcesses:
     """An `OpenRelease` of several processes: each has the whole release open, and answers its share of the requests.
 
-    A process that ends is replaced, and its requests are asked once more.
+    A process that ends is replaced, and its requests are asked once more. Where the new one can't open the release,
+    requests of ended processes fail at once, until some seconds later the next of them tries again.
     """
 
     def __init__(self, manifest: ReleaseManifest, paths: PathSettings, processes: int) -> None:
@@ -52,6 +57,7 @@ class SearchProcesses:
         self._threads = max(1, min(cores, 2 * cores // processes))
         self._turn = count()
         self._lost = set[int]()
+        self._reopen_after_s, self._problem = 0.0, ""
         self._locks = [threading.Lock() for _ in range(processes)]
         self._processes: list[_Process] = []
         # Half of the cores go on with what else there is to do: searches of the release before.
@@ -132,18 +138,26 @@ class SearchProcesses:
         except _ENDED:
             pass
         self._lost.add(number)
+        if time.monotonic() < self._reopen_after_s:
+            return ReleaseError(self._problem)
         try:
-            self._processes[number].end()
-            self._processes[number] = process = _Process(self._manifest, self._paths, self._threads)
-            process.wait_until_open()
-            self._lost.discard(number)
-            process.send(method, argument)
-            return process.receive()
+            self._replace(number)
+        except Exception as exc:
+            self._reopen_after_s = time.monotonic() + _REOPEN_PAUSE_S
+            self._problem = f"a process that searches has ended, and can't be replaced: {exc}"
+            # The answers of the other processes still have to be read.
+            return ReleaseError(self._problem)
+        try:
+            self._processes[number].send(method, argument)
+            return self._processes[number].receive()
         except _ENDED:
             return ReleaseError("a process that searches has ended twice; the retriever's log may say why.")
-        except Exception as exc:
-            # The answers of the other processes still have to be read.
-            return exc
+
+    def _replace(self, number: int) -> None:
+        self._processes[number].end()
+        self._processes[number] = process = _Process(self._manifest, self._paths, self._threads)
+        process.wait_until_open()
+        self._lost.discard(number)
 
 
 class _Process:

@@ -1,6 +1,7 @@
 """How a Weaviate cluster is reached."""
 
 import asyncio
+import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -12,6 +13,7 @@ import httpx
 import weaviate
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.httpx_client import OAuth2Client
+from grpc import ssl_channel_credentials
 from httpx import Client, HTTPError
 from weaviate import WeaviateAsyncClient, WeaviateClient
 from weaviate.auth import AuthCredentials
@@ -69,21 +71,41 @@ async def connect_async(settings: WeaviateSettings) -> WeaviateAsyncClient:
 
 def _parameters(settings: WeaviateSettings, *, query_s: float) -> dict[str, Any]:
     host, port, tls = _address(settings)
+    grpc_tls = tls if settings.grpc_tls is None else settings.grpc_tls
+    authorities = _authorities(settings) if tls or grpc_tls else None
     return {
         "http_host": host,
         "http_port": port,
         "http_secure": tls,
         "grpc_host": settings.grpc_host or host,
         "grpc_port": settings.grpc_port,
-        "grpc_secure": tls if settings.grpc_tls is None else settings.grpc_tls,
+        "grpc_secure": grpc_tls,
         "auth_credentials": _credentials(settings),
         "additional_config": AdditionalConfig(
             timeout=Timeout(init=_INIT_TIMEOUT_S, query=query_s, insert=settings.insert_timeout_s),
-            # Otherwise gRPC gives all channels of a process to one address the same connection.
-            grpc_config=GrpcConfig(channel_options=[("grpc.use_local_subchannel_pool", 1)]),
+            grpc_config=GrpcConfig(
+                # Otherwise gRPC gives all channels of a process to one address the same connection.
+                channel_options=[("grpc.use_local_subchannel_pool", 1)],
+                credentials=None if authorities is None else ssl_channel_credentials(authorities),
+            ),
+            # The client lets no other file of authorities reach its REST half than that of the environment.
+            trust_env=authorities is not None,
         ),
         "skip_init_checks": settings.skip_init_checks,
     }
+
+
+def _authorities(settings: WeaviateSettings) -> bytes | None:
+    """Read the certificates of the authorities that are trusted; None: those that come with the client."""
+    if settings.ca_file is None:
+        return None
+    try:
+        ssl.create_default_context(cafile=settings.ca_file)
+        return settings.ca_file.read_bytes()
+    except OSError as exc:
+        raise ConfigurationError(
+            f"SSL_CERT_FILE names {str(settings.ca_file)!r}, which can't be read as certificates in PEM."
+        ) from exc
 
 
 def _require_oidc(settings: WeaviateSettings) -> None:
@@ -97,11 +119,9 @@ def _require_oidc(settings: WeaviateSettings) -> None:
         return
     address = f"{settings.url.rstrip('/')}/v1/.well-known/openid-configuration"
     try:
-        answer = httpx.get(address, timeout=_INIT_TIMEOUT_S, trust_env=False)
+        answer = httpx.get(address, timeout=_INIT_TIMEOUT_S, trust_env=settings.ca_file is not None)
     except HTTPError as exc:
-        raise ReleaseError(
-            f"Weaviate at {settings.url!r} doesn't answer; start it, or correct FOREBAY_WEAVIATE_URL."
-        ) from exc
+        raise _unreachable(settings, exc) from exc
     if answer.status_code == HTTPStatus.NOT_FOUND:
         raise ConfigurationError(
             f"there is a client secret (FOREBAY_WEAVIATE_OIDC_CLIENT_SECRET_FILE), but Weaviate at {settings.url!r} "
@@ -135,10 +155,22 @@ def _named(settings: WeaviateSettings) -> Generator[None]:
     except HTTPError as exc:
         raise ReleaseError(f"the identity provider of Weaviate at {settings.url!r} doesn't answer: {exc!r}.") from exc
     except WeaviateBaseError as exc:
-        raise ReleaseError(
+        raise _unreachable(settings, exc) from exc
+
+
+def _unreachable(settings: WeaviateSettings, exc: BaseException) -> ReleaseError:
+    reason: BaseException | None = exc
+    while reason is not None and not isinstance(reason, ssl.SSLCertVerificationError):
+        reason = reason.__cause__ or reason.__context__
+    if reason is None:
+        return ReleaseError(
             f"Weaviate at {settings.url!r} doesn't answer; start it, or correct FOREBAY_WEAVIATE_URL, _GRPC_HOST and "
             "_GRPC_PORT."
-        ) from exc
+        )
+    return ReleaseError(
+        f"the certificate of Weaviate at {settings.url!r} isn't trusted ({reason.verify_message}); let SSL_CERT_FILE "
+        "name a file with the certificate of its authority in PEM, or correct FOREBAY_WEAVIATE_URL."
+    )
 
 
 def _address(settings: WeaviateSettings) -> tuple[str, int, bool]:

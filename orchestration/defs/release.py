@@ -1,7 +1,5 @@
 """The candidate release, its evaluation, and the promotion."""
 
-import base64
-import io
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -20,6 +18,7 @@ from forebay.store.opening import open_index
 from forebay.tables import chunk_table, document_table, quarantine_table
 from orchestration.defs.documents import golden_questions
 from orchestration.defs.index import index_shards
+from orchestration.release_history import markdown_history
 from quality.intervals import mean_interval
 from quality.retrieval import evaluate
 
@@ -118,7 +117,7 @@ def evaluation(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResu
             "questions": measured.questions,
             "seconds": round(time.monotonic() - began, 2),
             **{name: value for name, value in figures.items() if value is not None},
-            "history": dg.MetadataValue.md(_history(registry)),
+            "history": dg.MetadataValue.md(markdown_history(registry.list())),
         },
         check_results=[
             dg.AssetCheckResult(
@@ -145,31 +144,6 @@ def _difference(candidate: Evaluation, current: Evaluation) -> str | None:
     mean = sum(differences) / len(differences)
     span = f"95%: {interval[0]:+.4f} to {interval[1]:+.4f}"
     return f"{mean:+.4f} ({span}); {changed} of {len(differences)} questions changed"
-
-
-def _history(registry: ReleaseRegistry) -> str:
-    """Plot the quality of the releases over time, as Markdown with an inline picture."""
-    from matplotlib.figure import Figure
-
-    rated = [manifest for manifest in reversed(registry.list()) if manifest.evaluation.ndcg10 is not None][-30:]
-    if not rated:
-        return "no release has been evaluated yet: the corpus has no golden questions"
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    axes = figure.add_subplot()
-    names = [manifest.release_id[:6] for manifest in rated]
-    ndcg = [manifest.evaluation.ndcg10 or 0.0 for manifest in rated]
-    (line,) = axes.plot(names, ndcg, "o-", label="nDCG@10 with its 95% interval")
-    intervals = [manifest.evaluation.intervals.get("ndcg10") for manifest in rated]
-    lows = [value if span is None else span[0] for value, span in zip(ndcg, intervals, strict=True)]
-    highs = [value if span is None else span[1] for value, span in zip(ndcg, intervals, strict=True)]
-    axes.fill_between(names, lows, highs, color=line.get_color(), alpha=0.2)
-    axes.plot(names, [manifest.evaluation.recall100 or 0.0 for manifest in rated], "s-", label="recall@100")
-    axes.set_ylim(0, 1)
-    axes.set_xlabel("release")
-    axes.legend()
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    return f"![quality by release](data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()})"
 
 
 @dg.asset(deps=[evaluation], kinds={"python"}, group_name="release", freshness_policy=_DAILY)

@@ -1,5 +1,4 @@
 import contextlib
-import datetime
 import gzip
 import http.server
 import socket
@@ -10,10 +9,6 @@ import zlib
 
 import httpcore
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from forebay.documents import RejectionReason
 from forebay.settings import WebSettings
@@ -21,6 +16,7 @@ from forebay.sources import web_guard
 from forebay.sources.contract import UnreadableError
 from forebay.sources.web_guard import WebGuard
 from forebay.sources.web_network import is_public
+from tests.certificates import write_certificate
 
 LOCAL = WebSettings(allow_private_hosts=frozenset({"127.0.0.1"}), timeout_s=5)
 
@@ -327,33 +323,9 @@ def test_addresses_that_everybody_reaches(address, expected):
     assert is_public(address) is expected
 
 
-def _certificate(folder, *names):
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
-    now = datetime.datetime.now(datetime.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate, private = folder / "certificate.pem", folder / "key.pem"
-    certificate.write_bytes(built.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return certificate, private
-
-
 def test_tls_checks_the_name_though_the_address_was_connected_to(server, names, monkeypatch, tmp_path):
     names[0].update({"right.test": ["127.0.0.1"], "wrong.test": ["127.0.0.1"]})
-    certificate, key = _certificate(tmp_path, "right.test")
+    certificate, key = write_certificate(tmp_path, "right.test")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     told = []

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -85,6 +86,32 @@ def test_each_quantization_is_as_small_as_it_says_and_ranks_by_the_originals(
         assert [hit.similarity for hit in hits] == pytest.approx(
             [scores[int(hit.doc_id[1:])] for hit in hits], abs=1e-4
         )
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what a process has mapped")
+@pytest.mark.parametrize(
+    ("quantization", "held"),
+    [
+        ("int8", {"scalar": {"type": "int8"}}),
+        ("binary", {"binary": {"query_encoding": "scalar8bits"}}),
+        ("product", {"product": {"compression": "x16"}}),
+        ("none", None),
+    ],
+)
+def test_originals_are_mapped_and_what_the_graph_is_walked_with_is_in_memory(tmp_path, rows, quantization, held):
+    index, spec = IndexSettings(quantization=quantization), HashEmbedder(_DIM).spec
+    store = QdrantEdgeStore(tmp_path, spec, index)
+    ref = store.build_shard(0, quantization, [pa.RecordBatch.from_pylist(rows)])
+    segments = [json.loads(path.read_bytes()) for path in (tmp_path / ref.path).rglob("segment.json")]
+    dense = [segment["config"]["vector_data"]["dense"] for segment in segments]
+    (graph,) = [vectors for vectors in dense if vectors["index"]["type"] == "hnsw"]
+    assert (graph["quantization_config"], graph["index"]["options"]["m"]) == (held, index.hnsw_m)
+    release = store.open(_manifest(spec, index, ref))
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    release.close()
+    mapped = {Path(line.split()[-1]).name for line in lines if str(tmp_path) in line}
+    assert {"matrix.dat", "links_compressed.bin"} <= mapped
+    assert "quantized.data" not in mapped
 
 
 @pytest.mark.parametrize(("chunks", "in_graph"), [(300, 0), (_ROWS, _ROWS)])

@@ -116,6 +116,7 @@ def test_a_process_that_can_not_be_replaced_is_asked_last(release, searchers, mo
     first, _ = release._processes
     first._process.kill()
     first._process.join()
+    monkeypatch.setattr(search_processes, "_REOPEN_PAUSE_S", 0.0)
     with monkeypatch.context() as patched:
         patched.setattr(search_processes, "_Process", fail)
         with pytest.raises(ReleaseError, match="no memory"):
