@@ -35,6 +35,12 @@ __all__ = [
 class ForebayError(Exception):
     """Base of every error that Forebay raises on purpose; its message is a sentence for a person."""
 
+    def __init__(self, message: str, *, public: str = "") -> None:
+        super().__init__(message)
+        self.public = public
+        """What of it anybody may read, such as a caller whom nobody knows: without folders, hosts, settings, and what
+        other libraries said. Empty: nothing."""
+
 
 class ConfigurationError(ForebayError):
     """A setting or the machine is not as it must be."""

@@ -103,7 +103,8 @@ def _verify(path: Path, expected: str) -> None:
     if not path.exists() or file_checksum(path) != expected:
         raise ModelError(
             f"the model file {path} is missing or damaged (its SHA-256 is not {expected[:12]}...). "
-            f"Remove the folder {path.parent} and run `make setup` again."
+            f"Remove the folder {path.parent} and run `make setup` again.",
+            public="a file of its embedding model is missing or damaged",
         )
 
 
@@ -113,7 +114,8 @@ def _copy_from_package(distribution: str, inside: str, target: Path) -> None:
     except metadata.PackageNotFoundError as exc:
         raise ModelError(
             f"the model package {distribution!r} is neither installed nor in the cache {target.parent}. "
-            "Run `make setup`."
+            "Run `make setup`.",
+            public="its embedding model isn't there",
         ) from exc
     with made_once(target) as staging:
         shutil.copytree(source, staging, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
@@ -128,5 +130,6 @@ def _from_hub(name: str, models: Path) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as exc:
         raise ModelError(
             f"the model {name!r} is neither a folder nor in the cache, and could not be fetched from the model hub. "
-            "Check the name and the network, or set a local folder."
+            "Check the name and the network, or set a local folder.",
+            public="its embedding model isn't there",
         ) from exc

@@ -139,9 +139,15 @@ class ReleaseRegistry:
         try:
             manifest = ReleaseManifest.model_validate_json(path.read_bytes())
         except FileNotFoundError as exc:
-            raise ReleaseError(f"there is no release {release_id!r}; `forebay release list` shows them.") from exc
+            raise ReleaseError(
+                f"there is no release {release_id!r}; `forebay release list` shows them.",
+                public="there is no such release",
+            ) from exc
         except ValidationError as exc:
-            raise ReleaseError(f"the manifest {path} is damaged; run the pipeline again to rewrite it.") from exc
+            raise ReleaseError(
+                f"the manifest {path} is damaged; run the pipeline again to rewrite it.",
+                public="its manifest is damaged",
+            ) from exc
         if manifest.release_id != release_id:
             raise ReleaseError(f"the manifest {path} describes another release ({manifest.release_id}).")
         return manifest

@@ -99,6 +99,8 @@ class Wire:
     """Searches that were cancelled while they waited."""
     peers: set = field(default_factory=set)
     """Connections that searches came over."""
+    absence: threading.Thread | None = None
+    """Starts the server again after `be_away`."""
     n_nodes: int = 1
     """Nodes that the cluster says it has."""
     url: str = ""
@@ -142,7 +144,7 @@ class Wire:
         return f"{name}/{tenant}"
 
     def be_away(self, seconds):
-        """Stop serving, and start again later, in a thread called `absence`."""
+        """Stop serving, and start again later, in a thread that `absence` holds."""
 
         def leave():
             self.stop()

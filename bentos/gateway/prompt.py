@@ -21,8 +21,9 @@ def build_messages(passages: Sequence[Passage], question: str, *, max_tokens: in
 
     A small model reads a short text better than a long one, and on a CPU reading is most of the time that an
     answer takes: so each passage is cut down to the sentences that share words with the question, and their
-    neighbours, until `max_tokens` are used. An ellipsis stands where sentences between
-    them are left out; at the ends it only made a small model answer less (docs/architecture.md).
+    neighbours, until `max_tokens` are used. An ellipsis stands where sentences between them are left out, and where
+    the only one that fits in part is cut; at the ends of passages it made a small model answer less
+    (docs/architecture.md).
 
     Args:
         passages: Best first; numbered from 1 in this order.

@@ -52,5 +52,6 @@ class EmbeddingSpec(BaseModel):
         if differing:
             raise SpecMismatchError(
                 f"vectors made with different embedding specs can't be compared ({'; '.join(differing)}). "
-                "Use the model that the release was built with, or build a new release."
+                "Use the model that the release was built with, or build a new release.",
+                public="its embedding model is another one than it was built with",
             )

@@ -127,7 +127,9 @@ class WeaviateSettings(BaseSettings):
     """Port of gRPC."""
     grpc_tls: bool | None = None
     """Whether gRPC is encrypted; as `url` where it isn't set."""
-    ca_file: Path | None = Field(default=None, validation_alias="SSL_CERT_FILE")
+    ca_file: Annotated[Path | None, BeforeValidator(lambda value: value or None)] = Field(
+        default=None, validation_alias="SSL_CERT_FILE"
+    )
     """PEM file of the authorities whose certificates are trusted, from the variable that other programs read, too; it
     takes the place of those that come with the client."""
     api_key: SecretStr | None = None

@@ -10,8 +10,8 @@ Fusion = Literal["rrf", "relative_score"]
 RRF_K = 60
 """Rank offset; Source: Cormack, Clarke, Buettcher, SIGIR 2009."""
 BM25_WEIGHTS: dict[Fusion, float] = {"rrf": 1.0, "relative_score": 0.7}
-"""Weight of the BM25 leg, where the question's wording asks for nothing else; the dense leg's is 1. Tuned on every
-other question of `samples/cranfield` (`make bench-fusion`)."""
+"""Weight of the BM25 leg, where the question's wording asks for nothing else; the dense leg's is 1. That of
+`relative_score` is tuned on every other question of `samples/cranfield` (`make bench-fusion`)."""
 
 Key = TypeVar("Key", bound=Hashable)
 

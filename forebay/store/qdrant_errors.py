@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from forebay.errors import FilterError, ReleaseError
+from forebay.errors import FilterError, ForebayError, ReleaseError
 
 __all__ = ["as_release_error"]
 
@@ -27,4 +27,5 @@ def as_release_error(release_id: str, done: str) -> Generator[None]:
     except (FilterError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as exc:
-        raise ReleaseError(f"release {release_id} can't be {done}: {exc}") from exc
+        public = exc.public if isinstance(exc, ForebayError) else "its index is damaged"
+        raise ReleaseError(f"release {release_id} can't be {done}: {exc}", public=public) from exc

@@ -34,8 +34,8 @@ _REOPEN_PAUSE_S = 5.0
 class SearchProcesses:
     """An `OpenRelease` of several processes: each has the whole release open, and answers its share of the requests.
 
-    A process that ends is replaced, and its requests are asked once more. Where the new one can't open the release,
-    requests of ended processes fail at once, until some seconds later the next of them tries again.
+    A process that ends is replaced, and its requests are asked once more. Where the new one can't open the release, the
+    others answer for it, and some seconds later it is tried again; where no other is left, requests fail meanwhile.
     """
 
     def __init__(self, manifest: ReleaseManifest, paths: PathSettings, processes: int) -> None:
@@ -83,7 +83,7 @@ class SearchProcesses:
             FilterError: as `OpenRelease.search`.
             ReleaseError: likewise, or a process ended twice.
         """
-        shares = min(len(self._processes), len(requests))
+        shares = min(len(self._usable(1)), len(requests))
         found = self._ask("search", [list(requests[share::shares]) for share in range(shares)])
         return [found[number % shares][number // shares] for number in range(len(requests))]
 
@@ -114,23 +114,31 @@ class SearchProcesses:
         return answers
 
     def _held(self, wanted: int, held: ExitStack) -> list[int]:
-        """Lock processes: the first that nobody uses, whose caches are warm; of those in use by turns.
-
-        Those that could not be replaced come last.
-        """
+        """Lock processes: the first that nobody uses, whose caches are warm; of those in use by turns."""
+        usable = self._usable(wanted)
         if wanted == 1:
-            for number in sorted(range(len(self._locks)), key=self._lost.__contains__):
+            for number in usable:
                 if self._locks[number].acquire(blocking=False):
                     held.callback(self._locks[number].release)
                     return [number]
-        first, total = next(self._turn), len(self._processes)
-        turns = [(first + step) % total for step in range(total)]
+        first = next(self._turn)
+        turns = [usable[(first + step) % len(usable)] for step in range(len(usable))]
         turns.sort(key=lambda number: (number in self._lost, self._locks[number].locked()))
         # In ascending order, so that two callers never wait for each other.
         numbers = sorted(turns[:wanted])
         for number in numbers:
             held.enter_context(self._locks[number])
         return numbers
+
+    def _usable(self, wanted: int) -> list[int]:
+        """Give the processes to ask, those that could not be replaced last, or, a moment ago, not at all.
+
+        Unless fewer than wanted would be left.
+        """
+        everyone = sorted(range(len(self._processes)), key=self._lost.__contains__)
+        others = [number for number in everyone if number not in self._lost]
+        is_paused = time.monotonic() < self._reopen_after_s
+        return others if is_paused and len(others) >= wanted else everyone
 
     def _answer(self, number: int, method: str, argument: object) -> Any:
         try:
@@ -185,7 +193,8 @@ class _Process:
         except _ENDED as exc:
             raise ReleaseError(
                 f"the release {self._release_id} can't be opened: its process was killed or has crashed; is there "
-                "memory enough?"
+                "memory enough?",
+                public="the process that searches it was killed or has crashed",
             ) from exc
         if problem is not None:
             raise problem

@@ -149,7 +149,10 @@ def _sealed_sizes(folder: Path) -> dict[str, int]:
     try:
         return json.loads((folder / SEAL).read_bytes())["sizes"]
     except (FileNotFoundError, ValueError, KeyError) as exc:
-        raise ReleaseError(f"the index shard {folder} is missing. Run the pipeline again to rebuild it.") from exc
+        raise ReleaseError(
+            f"the index shard {folder} is missing. Run the pipeline again to rebuild it.",
+            public=f"the index shard {folder.name} is missing",
+        ) from exc
 
 
 def copy_sealed_files(source: Path, target: Path) -> None:
@@ -224,15 +227,20 @@ def verify(folder: Path, ref: ShardRef, *, contents: bool) -> None:
     if _read_seal(folder) != ref:
         raise ReleaseError(
             f"the index shard {folder} is missing or is not the one that the release names. "
-            "Run the pipeline again to rebuild it."
+            "Run the pipeline again to rebuild it.",
+            public=f"the index shard {folder.name} is missing or is not the one that the release names",
         )
     files = sealed_files(folder)
     for name, size in _sealed_sizes(folder).items():
         if not files[name].is_file() or files[name].stat().st_size != size:
-            raise ReleaseError(f"the file {name!r} of the index shard {folder} was cut, changed or removed.")
+            raise ReleaseError(
+                f"the file {name!r} of the index shard {folder} was cut, changed or removed.",
+                public=f"the file {name!r} of the index shard {folder.name} was cut, changed or removed",
+            )
     if contents and _checksum(files) != ref.checksum:
         raise ReleaseError(
-            f"the index shard {folder} doesn't match its checksum; remove that folder and run the pipeline again."
+            f"the index shard {folder} doesn't match its checksum; remove that folder and run the pipeline again.",
+            public=f"the index shard {folder.name} doesn't match its checksum",
         )
 
 

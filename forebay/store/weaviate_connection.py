@@ -150,7 +150,8 @@ def _named(settings: WeaviateSettings) -> Generator[None]:
     except (AuthenticationFailedError, UnexpectedStatusCodeException, AuthlibBaseError) as exc:
         raise ReleaseError(
             f"Weaviate at {settings.url!r} refuses the connection; look at FOREBAY_WEAVIATE_API_KEY_FILE, or "
-            "FOREBAY_WEAVIATE_OIDC_CLIENT_SECRET_FILE."
+            "FOREBAY_WEAVIATE_OIDC_CLIENT_SECRET_FILE.",
+            public="Weaviate refuses the connection",
         ) from exc
     except HTTPError as exc:
         raise ReleaseError(f"the identity provider of Weaviate at {settings.url!r} doesn't answer: {exc!r}.") from exc
@@ -165,11 +166,13 @@ def _unreachable(settings: WeaviateSettings, exc: BaseException) -> ReleaseError
     if reason is None:
         return ReleaseError(
             f"Weaviate at {settings.url!r} doesn't answer; start it, or correct FOREBAY_WEAVIATE_URL, _GRPC_HOST and "
-            "_GRPC_PORT."
+            "_GRPC_PORT.",
+            public="Weaviate doesn't answer",
         )
     return ReleaseError(
         f"the certificate of Weaviate at {settings.url!r} isn't trusted ({reason.verify_message}); let SSL_CERT_FILE "
-        "name a file with the certificate of its authority in PEM, or correct FOREBAY_WEAVIATE_URL."
+        "name a file with the certificate of its authority in PEM, or correct FOREBAY_WEAVIATE_URL.",
+        public="the certificate of Weaviate isn't trusted",
     )
 
 

@@ -70,7 +70,7 @@ class _Translation:
         if self._range_terms > _MAX_RANGE_TERMS:
             raise FilterError(
                 f"the filter has more ranges than Weaviate can look up at once (at {where.field!r} more than "
-                f"{_MAX_RANGE_TERMS} terms); ask for fewer, or for rounder bounds."
+                f"{_MAX_RANGE_TERMS} terms); ask for fewer, or with `gte` and `lt` of whole numbers."
             )
         return Weaviate.by_property(RANGE_TERMS).contains_any(terms)
 

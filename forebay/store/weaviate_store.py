@@ -166,7 +166,8 @@ class WeaviateStore:
         held = self.count(manifest.release_id)
         if held != manifest.chunks:
             raise ReleaseError(
-                f"the release {manifest.release_id} holds {held} of {manifest.chunks} chunks in Weaviate; {_MEND}."
+                f"the release {manifest.release_id} holds {held} of {manifest.chunks} chunks in Weaviate; {_MEND}.",
+                public=f"it holds {held} of {manifest.chunks} chunks in Weaviate",
             )
         self._check_tenants(manifest.release_id, manifest.index)
 

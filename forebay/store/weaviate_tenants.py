@@ -64,7 +64,10 @@ class Tenancy:
         except UnexpectedStatusCodeError as exc:
             if exc.status_code != _NOT_FOUND:
                 raise
-            raise ReleaseError(f"there is no collection {collection.name!r} in Weaviate; load the release.") from exc
+            raise ReleaseError(
+                f"there is no collection {collection.name!r} in Weaviate; load the release.",
+                public="it has no collection in Weaviate",
+            ) from exc
         self.has_tenants = config.multi_tenancy_config.enabled
         self.properties = frozenset(item.name for item in config.properties)
 

@@ -9,6 +9,7 @@ from forebay.errors import FilterError, ReleaseError
 from forebay.store.access import EVERYTHING, PUBLIC, Caller
 from forebay.store.contract import SearchMode, SearchRequest
 from forebay.store.fusion import BM25_WEIGHTS
+from forebay.store.query_rules import MIN_CANDIDATES
 from tests.releases import chunk_rows, sectioned_rows
 from tests.stores import DOCUMENTS, FEEDBACK_BY_WORDS, WORDS_OVER_ALL_SHARDS, search
 
@@ -68,8 +69,7 @@ def test_hybrid_search_fuses_both_legs_by_rank(release, embedder):
     legs = [search(release, embedder, question, top_k=60, mode=mode) for mode in (SearchMode.DENSE, SearchMode.BM25)]
     expected = {}
     for leg in legs:
-        # A leg gives fusion its 50 best at least.
-        for rank, hit in enumerate(leg[:50], start=1):
+        for rank, hit in enumerate(leg[:MIN_CANDIDATES], start=1):
             expected[hit.doc_id] = expected.get(hit.doc_id, 0) + 1 / (60 + rank)
     hits = search(release, embedder, question, top_k=10, feedback=False)
     assert [hit.score for hit in hits] == pytest.approx(sorted(expected.values(), reverse=True)[:10])

@@ -3,6 +3,7 @@
 import pytest
 
 from forebay.errors import ConfigurationError, IndexBuildError, ReleaseError
+from forebay.settings import WeaviateSettings
 from forebay.store.weaviate_connection import connect
 from forebay.store.weaviate_store import WeaviateStore
 from tests.certificates import write_certificate
@@ -127,3 +128,8 @@ def test_a_file_without_certificates_is_named(wire, trust, tmp_path, content):
         connect(wire.settings(url="https://127.0.0.1:1"))
     # Without TLS nobody asks for it.
     connect(wire.settings()).close()
+
+
+def test_an_empty_variable_names_no_file(monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", "")
+    assert WeaviateSettings().ca_file is None

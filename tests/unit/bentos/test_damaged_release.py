@@ -3,7 +3,9 @@
 import json
 import logging
 import os
+import re
 import warnings
+from pathlib import Path
 
 import httpx
 import pytest
@@ -113,9 +115,16 @@ async def _search(gateway):
 
 
 @pytest.mark.parametrize("processes", ["1", "0"])
-@pytest.mark.parametrize("harm", [_cut, _change, _reseal])
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (_cut, r"the file '[^' ]+/page_0\.dat' of the index shard {shard} was cut, changed or removed"),
+        (_change, "its index is damaged"),
+        (_reseal, "the index shard {shard} is missing or is not the one that the release names"),
+    ],
+)
 async def test_a_newer_release_that_can_not_be_opened_leaves_the_service_ready_and_is_named(
-    promote, gateway, retriever, harm
+    promote, gateway, retriever, harm, reason
 ):
     first = promote("wing lift")
     assert retriever._follower.refresh()
@@ -125,8 +134,12 @@ async def test_a_newer_release_that_can_not_be_opened_leaves_the_service_ready_a
     health = await gateway.get("/health")
     assert health.status_code == 200
     document = health.json()
-    problem = f"Release {damaged.release_id} can't be opened; the retriever's log says why."
-    assert (document["status"], document["problems"]) == ("ok", [problem])
+    (problem,) = document["problems"]
+    reason = reason.format(shard=Path(damaged.shards[0].path).name)
+    assert re.fullmatch(
+        f"Release {damaged.release_id} can't be opened: {reason}; the retriever's log says more.", problem
+    )
+    assert document["status"] == "ok"
     assert document["retriever"]["release"] == first.release_id
     found = (await _search(gateway)).json()
     assert (found["release"], found["hits"][0]["text"]) == (first.release_id, "wing lift")

@@ -108,8 +108,8 @@ def test_a_damaged_release_leaves_the_old_one_serving(follower, promote, release
     for _ in range(3):
         assert not follower.refresh()
     assert caplog.text.count("can't be served") == 1
-    reason = f"the file 'frequencies.npz' of the index shard {broken.parent.name} was cut, changed or removed."
-    assert follower.problem == f"Release {second.release_id} can't be opened: {reason}"
+    reason = f"the file 'frequencies.npz' of the index shard {broken.parent.name} was cut, changed or removed"
+    assert follower.problem == f"Release {second.release_id} can't be opened: {reason}; the retriever's log says more."
     (outcome,) = answer_batch(follower, [SearchItem(question="1")])
     assert (outcome.release, outcome.hits[0].text) == (first.release_id, "old 1")
     promote(first)

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -126,6 +127,28 @@ def test_a_process_that_can_not_be_replaced_is_asked_last(release, searchers, mo
     with release._locks[1]:
         assert release.search(_requests("wing")) == expected
     assert len(searchers()) == 2
+
+
+def test_for_one_that_can_not_be_replaced_the_others_answer(release, monkeypatch):
+    expected = release.search(_requests(*_TEXTS))
+
+    def fail(*_):
+        raise ReleaseError("no memory")
+
+    first, _ = release._processes
+    first._process.kill()
+    first._process.join()
+    monkeypatch.setattr(search_processes, "_REOPEN_PAUSE_S", 600.0)
+    monkeypatch.setattr(search_processes, "_Process", fail)
+    with pytest.raises(ReleaseError, match="no memory"):
+        release.search(_requests(*_TEXTS))
+    assert release.search(_requests(*_TEXTS)) == expected
+    # Those who come while it is busy wait for it.
+    with ThreadPoolExecutor(4) as pool:
+        with release._locks[1]:
+            asked = [pool.submit(release.search, _requests(text)) for text in _TEXTS[:4]]
+            time.sleep(0.2)
+        assert [found.result() for found in asked] == [[hits] for hits in expected[:4]]
 
 
 def test_one_bad_request_leaves_no_answer_behind(release):
