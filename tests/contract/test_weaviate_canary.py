@@ -122,7 +122,7 @@ def test_a_collection_that_lacks_chunks_is_no_canary(retriever, wire):
     with connected_store() as store:
         load(store, rows, content="half", release_id=manifest.release_id)
     retriever.registry.save(manifest)
-    with pytest.raises(ReleaseError, match="1 of 1 partitions .* don.t hold their chunks"):
+    with pytest.raises(ReleaseError, match="1 of 1 partitions of the release"):
         introduce(manifest.release_id, retriever.paths, _ON)
     assert (retriever.canaries.current(), retriever.alias) == (None, old.release_id)
 
