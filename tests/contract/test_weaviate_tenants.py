@@ -319,22 +319,3 @@ def test_a_collection_that_is_not_as_its_release_says_is_named(wire, store):
                 action()
         with pytest.raises(ReleaseError, match=r"no collection 'ForebayChunks_none'.*load the release"):
             again.count("none")
-
-
-def test_the_text_around_a_hit_comes_from_the_tenants_that_the_caller_may_ask(store, wire):
-    rows = chunk_rows(
-        [(f"p{n}", "", word, {"tenant": "acme"}) for n, word in enumerate(("one", "two", "three"))], _EMBEDDER
-    )
-    for start, row in enumerate(rows):
-        row |= {"doc_id": "long", "start_char": start}
-    rows += chunk_rows([("other", "", "two", {"tenant": "a/b"})], _EMBEDDER)
-    manifest = cluster_release(_EMBEDDER, len(rows), "c", _INDEX)
-    _load(store, rows, release_id=manifest.release_id)
-    opened = store.open(manifest)
-    try:
-        (vector,) = _EMBEDDER.embed_queries(["two"])
-        (hits,) = opened.search([SearchRequest("two", vector, neighbours=1, top_k=1, caller=Caller("acme"))])
-        assert [(list(hit.before), hit.text, list(hit.after)) for hit in hits] == [(["one"], "two", ["three"])]
-        assert {search.tenant for search in wire.searches} == {tenant_name("acme")}
-    finally:
-        opened.close()
