@@ -10,6 +10,7 @@ from bentos.gateway.sentences import split_sentences
 from bentos.gateway.words import ContentWords
 from forebay.store import Hit
 from forebay.store.contract import SectionPart
+from forebay.store.neighbours import told_once
 
 __all__ = ["OMITTED", "Passage", "PassageSentence", "best_sentences", "is_relevant", "relevant_passages"]
 
@@ -143,14 +144,17 @@ def best_sentences(passages: Sequence[Passage], question: str) -> list[tuple[flo
 
 
 def _apart(passages: Iterable[Passage]) -> Generator[Passage]:
-    """Leave every chunk to the first passage that has it; hits that are in an earlier one's section are left out."""
+    """Leave every chunk to the first passage that has it; hits that are in an earlier one's section are left out.
+
+    The chunks that a passage keeps are whole, with what they share with those that it lost.
+    """
     seen: set[str] = set()
     for passage in passages:
         if passage.hit.chunk_id not in seen:
             parts = [part for part in passage.parts if part.chunk_id not in seen]
             seen.update(part.chunk_id for part in parts)
             is_whole = len(parts) == len(passage.parts)
-            yield passage if is_whole else Passage(replace(passage.hit, section=parts), passage.words)
+            yield passage if is_whole else Passage(replace(passage.hit, section=told_once(parts)), passage.words)
 
 
 def _join(parts: Sequence[SectionPart]) -> tuple[str, list[tuple[int, int]]]:

@@ -7,7 +7,7 @@ from itertools import takewhile
 
 from forebay.store.contract import Hit, SearchRequest, SectionPart
 
-__all__ = ["MAX_SECTION_CHUNKS", "Place", "is_expanded", "with_chunks_around"]
+__all__ = ["MAX_SECTION_CHUNKS", "Place", "is_expanded", "told_once", "with_chunks_around"]
 
 MAX_SECTION_CHUNKS = 8
 """Most chunks of a hit's section on either side of it."""
@@ -82,6 +82,23 @@ def with_chunks_around(
     return expanded
 
 
+def told_once(parts: Iterable[SectionPart]) -> list[SectionPart]:
+    """Divide text and overlap of chunks so that no text stands in two parts, and none is missing.
+
+    Args:
+        parts: Each of one chunk, in the order of the document, however they were divided before.
+    """
+    divided: list[SectionPart] = []
+    told = 0
+    for part in parts:
+        chunk, begin = part.overlap + part.text, part.start_char - len(part.overlap)
+        start = min(max(told, begin), part.end_char)
+        cut = start - begin
+        divided.append(replace(part, start_char=start, text=chunk[cut:], overlap=chunk[:cut]))
+        told = max(told, part.end_char)
+    return divided
+
+
 def _around(chunk_id: str, document: Sequence[Place], request: SearchRequest) -> _Around:
     ids = [place.chunk_id for place in document]
     if chunk_id not in ids:
@@ -99,13 +116,5 @@ def _around(chunk_id: str, document: Sequence[Place], request: SearchRequest) ->
 
 
 def _section(hit: Hit, above: Sequence[SectionPart], below: Sequence[SectionPart]) -> list[SectionPart]:
-    """Put a section together, so that no text stands in it twice."""
     own = SectionPart(hit.chunk_id, hit.start_char, hit.end_char, hit.text)
-    parts: list[SectionPart] = []
-    told = 0
-    for chunk in (*above, own, *below):
-        start = min(max(told, chunk.start_char), chunk.end_char)
-        cut = start - chunk.start_char
-        parts.append(replace(chunk, start_char=start, text=chunk.text[cut:], overlap=chunk.text[:cut]))
-        told = max(told, chunk.end_char)
-    return parts
+    return told_once([*above, own, *below])

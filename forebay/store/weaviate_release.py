@@ -26,7 +26,7 @@ from forebay.store.query_rules import NO_RULES, QueryRules, candidates, holding_
 from forebay.store.weaviate_channels import Channels, Question
 from forebay.store.weaviate_filters import has_range, to_weaviate_filter
 from forebay.store.weaviate_legs import Found, ask_bm25, ask_dense, merged
-from forebay.store.weaviate_neighbours import ask_chunks, ask_places
+from forebay.store.weaviate_neighbours import ask_chunks, find_places
 from forebay.store.weaviate_tenants import asked_tenants
 
 __all__ = ["WeaviateRelease"]
@@ -130,7 +130,8 @@ class WeaviateRelease:
             ReleaseError: the cluster fails.
         """
         filters = self._index_filter(parse_filter(where))
-        return sum(self._channels.ask(self._of_tenants(partial(_count, filters=filters), EVERYTHING)))
+        (counts,) = self._ask([partial(_count, filters=filters)], EVERYTHING)
+        return sum(counts)
 
     def close(self) -> None:
         """Disconnect."""
@@ -158,6 +159,12 @@ class WeaviateRelease:
                 "filtered by ranges; run `ingest_job`, which loads it again, or list the values."
             )
         return to_weaviate_filter(where)
+
+    def _ask(self, questions: Sequence[Question[T]], caller: Caller) -> list[list[T]]:
+        """Put each question to every tenant that the caller may ask; gives the answers to each."""
+        asked = [self._of_tenants(question, caller) for question in questions]
+        answers = iter(self._channels.ask([*chain.from_iterable(asked)]))
+        return [[*islice(answers, len(of_one))] for of_one in asked]
 
     def _of_tenants(self, question: Question[T], caller: Caller) -> list[Question[T]]:
         if self._tenants is None:
@@ -196,14 +203,15 @@ class WeaviateRelease:
 
     def _with_neighbours(self, request: SearchRequest, plan: _Plan, hits: list[Hit]) -> list[Hit]:
         """Add the chunks around each hit; they are inside the filter of the search, as hits are."""
-        doc_ids = sorted({hit.doc_id for hit in hits})
-        of_documents = partial(ask_places, doc_ids=doc_ids, filters=plan.filters)
-        places = chain.from_iterable(self._channels.ask(self._of_tenants(of_documents, request.caller)))
+
+        def ask(questions: Sequence[Question[T]]) -> list[list[T]]:
+            return self._ask(questions, request.caller)
 
         def read(ids: Sequence[str]) -> dict[str, SectionPart]:
-            of_chunks = self._of_tenants(partial(ask_chunks, chunk_ids=ids), request.caller)
-            return {chunk.chunk_id: chunk for chunk in chain.from_iterable(self._channels.ask(of_chunks))}
+            (answers,) = ask([partial(ask_chunks, chunk_ids=ids)])
+            return {chunk.chunk_id: chunk for chunk in chain.from_iterable(answers)}
 
+        places = find_places(sorted({hit.doc_id for hit in hits}), plan.filters, ask)
         return with_chunks_around(hits, request, places, read)
 
 

@@ -10,12 +10,11 @@ from weaviate.exceptions import WeaviateQueryError
 from weaviate.proto.v1 import base_pb2
 
 from forebay.errors import FilterError, ReleaseError
-from forebay.store import weaviate_neighbours
 from forebay.store.access import EVERYTHING, PUBLIC, Caller
 from forebay.store.contract import SearchMode, SearchRequest
 from forebay.store.fusion import BM25_WEIGHTS
 from forebay.store.weaviate_connection import connect
-from tests.releases import chunk_rows, cluster_release, sectioned_rows
+from tests.releases import chunk_rows, cluster_release
 from tests.weaviate_cluster import EMBEDDER, RELEASE_ID, ROWS, load, request
 from tests.weaviate_wire import Fault, packed
 
@@ -111,17 +110,6 @@ def test_after_feedback_relative_scores_are_those_of_the_moved_question(cluster)
     nearness = held @ (axes[0] + held.mean(axis=0))
     expected = dict(zip([row["doc_id"] for row in rows], _shares(nearness), strict=True))
     assert {hit.doc_id: hit.score for hit in hits} == pytest.approx(expected, abs=1e-5)
-
-
-def test_a_chunk_that_the_server_does_not_list_has_no_neighbours(cluster, monkeypatch):
-    monkeypatch.setattr(weaviate_neighbours, "_MAX_CHUNKS", 2)
-    rows = chunk_rows([(word, "", word, {}) for word in ("alpha", "beta", "gamma", "delta")], EMBEDDER)
-    for start, row in enumerate(rows):
-        row |= {"doc_id": "long", "start_char": start * 100}
-    listed = sorted(rows, key=lambda row: row["chunk_id"])[:2]
-    asked = [request(row["text"], top_k=1, neighbours=1, mode=SearchMode.BM25) for row in rows]
-    found = [hits[0] for hits in cluster(rows).search(asked)]
-    assert {hit.chunk_id for hit in found if hit.before or hit.after} == {row["chunk_id"] for row in listed}
 
 
 @pytest.mark.parametrize("mode", SearchMode)
@@ -236,14 +224,3 @@ def test_many_threads_search_at_once(wire, cluster):
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(lambda n: opened.search([request(f"number{n % 20}", top_k=1)]), range(64)))
     assert [hits[0].doc_id for (hits,) in found] == [f"d{n % 20}" for n in range(64)]
-
-
-def test_nothing_is_looked_for_around_no_hits(wire, cluster):
-    assert cluster(ROWS[:20]).search([request("nothing", section=True, mode=SearchMode.BM25)]) == [[]]
-    assert len(wire.searches) == 1
-
-
-def test_a_chunk_that_the_server_does_not_list_is_a_section_of_its_own(cluster, monkeypatch):
-    monkeypatch.setattr(weaviate_neighbours, "_MAX_CHUNKS", 0)
-    (hit,) = cluster(sectioned_rows(EMBEDDER)).search([request("beta", top_k=1, section=True, mode=SearchMode.BM25)])[0]
-    assert [(part.chunk_id, part.text) for part in hit.section] == [(hit.chunk_id, hit.text)]

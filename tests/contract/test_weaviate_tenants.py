@@ -32,9 +32,9 @@ _ROWS = chunk_rows(
     [(f"d{n}", "", f"wing lift study number{n}", {"n": n, **_AUDIENCES[n % len(_AUDIENCES)]}) for n in range(160)],
     _EMBEDDER,
 )
-# Four chunks of different audiences to a document.
+# Eight chunks of different audiences to a document, up to four of which a caller may find.
 for _n, _row in enumerate(_ROWS):
-    _row |= {"doc_id": f"d{_n // 4}", "start_char": _n * 100}
+    _row |= {"doc_id": f"d{_n // 8}", "start_char": _n * 100, "end_char": _n * 100 + len(_row["text"])}
 _RELEASE = cluster_release(_EMBEDDER, len(_ROWS), "c", _INDEX)
 
 
@@ -161,6 +161,8 @@ def test_a_caller_asks_the_shared_tenant_and_its_own_only(asked, caller, tenants
             "feedback": st.booleans(),
             "diversity": st.sampled_from([0.0, 0.5, 1.0]),
             "neighbours": st.integers(0, 3),
+            "section": st.booleans(),
+            "fusion": st.sampled_from(["rrf", "relative_score"]),
         }
     ),
 )
@@ -178,6 +180,7 @@ def test_no_caller_is_ever_given_what_is_another_tenants(served, tenant, groups,
         at, count = texts.index(hit.text), options["neighbours"]
         around = texts[max(0, at - count) : at], texts[at + 1 : at + 1 + count]
         assert (list(hit.before), list(hit.after)) == around
+        assert [part.text for part in hit.section] == (texts if options["section"] else [])
     if mode == SearchMode.DENSE and not options["diversity"]:
         exact = np.sort([np.asarray(row["vector"]) @ request.vector for row in allowed])[::-1][:top_k]
         assert [hit.similarity for hit in hits] == pytest.approx(exact.tolist(), abs=1e-5)
@@ -319,22 +322,3 @@ def test_a_collection_that_is_not_as_its_release_says_is_named(wire, store):
                 action()
         with pytest.raises(ReleaseError, match=r"no collection 'ForebayChunks_none'.*load the release"):
             again.count("none")
-
-
-def test_the_text_around_a_hit_comes_from_the_tenants_that_the_caller_may_ask(store, wire):
-    rows = chunk_rows(
-        [(f"p{n}", "", word, {"tenant": "acme"}) for n, word in enumerate(("one", "two", "three"))], _EMBEDDER
-    )
-    for start, row in enumerate(rows):
-        row |= {"doc_id": "long", "start_char": start}
-    rows += chunk_rows([("other", "", "two", {"tenant": "a/b"})], _EMBEDDER)
-    manifest = cluster_release(_EMBEDDER, len(rows), "c", _INDEX)
-    _load(store, rows, release_id=manifest.release_id)
-    opened = store.open(manifest)
-    try:
-        (vector,) = _EMBEDDER.embed_queries(["two"])
-        (hits,) = opened.search([SearchRequest("two", vector, neighbours=1, top_k=1, caller=Caller("acme"))])
-        assert [(list(hit.before), hit.text, list(hit.after)) for hit in hits] == [(["one"], "two", ["three"])]
-        assert {search.tenant for search in wire.searches} == {tenant_name("acme")}
-    finally:
-        opened.close()

@@ -141,6 +141,38 @@ def test_no_two_passages_have_a_chunk_in_common(words):
     assert [len(passage.sentences) for passage in found] == [4, 1, 1]
 
 
+def test_a_sentence_that_ends_beyond_an_earlier_passage_is_whole_in_the_later_one(words):
+    parts = _section(("The forebay", "opened by two"), ("Its gates", "by a diver."))
+    hits = [replace(_hit(0, parts), section=parts[:1]), _hit(1, parts)]
+    passages = relevant_passages(hits, _QUESTION, lambda _: words, min_similarity=0.35, limit=2)
+    assert [[part.chunk_id for part in passage.parts] for passage in passages] == [["c0"], ["c1"]]
+    sentence = "Its gates are opened by two hydraulic pumps."
+    assert passages[1].sentences[0].text == sentence
+    assert _cited(passages, sentence) == (sentence.replace(".", " [1]."), ["c1"])
+
+
+# The last chunk shares text with both of those before it.
+_SHARED = _section(
+    ("The forebay", "opened by two"),
+    ("Its gates", "hydraulic pumps. Each"),
+    ("hydraulic pumps.", "by a diver. The trash"),
+    ("Each pump", "drifting wood."),
+)
+
+
+@pytest.mark.parametrize("taken", [(0,), (1,), (0, 1), (2,), (0, 2), (0, 1, 2)])
+def test_what_is_left_of_a_section_has_its_chunks_whole_and_no_text_twice(words, taken):
+    # Each of the others is a passage of its own.
+    hits = [*(replace(_hit(n, _SHARED), section=_SHARED[n : n + 1]) for n in taken), _hit(3, _SHARED)]
+    passage = relevant_passages(hits, _QUESTION, lambda _: words, min_similarity=0.35, limit=9)[-1]
+    left = [part for n, part in enumerate(_SHARED) if n not in taken]
+    assert [part.overlap + part.text for part in passage.parts] == [part.overlap + part.text for part in left]
+    assert all(_DOCUMENT[part.start_char : part.end_char] == part.text for part in passage.parts)
+    told = [at for part in passage.parts for at in range(part.start_char, part.end_char)]
+    held = {at for part in left for at in range(part.start_char - len(part.overlap), part.end_char)}
+    assert told == sorted(held)
+
+
 @pytest.mark.parametrize("is_on", [False, True])
 async def test_a_chat_reads_and_cites_sections_only_where_it_is_set(is_on):
     app = create_app()
