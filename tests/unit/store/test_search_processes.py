@@ -27,6 +27,16 @@ def _requests(*texts, **how):
     return [SearchRequest(text, vector, 3, **how) for text, vector in zip(texts, vectors, strict=True)]
 
 
+def _kill_first(release):
+    process = release._processes[0]._process
+    process.kill()
+    process.join()
+
+
+def _fail(*_):
+    raise ReleaseError("no memory")
+
+
 @pytest.fixture
 def searchers():
     """Lists the processes that have come since the test began; others' may linger."""
@@ -111,15 +121,10 @@ def test_one_question_goes_to_the_first_process_that_is_free(release):
 def test_a_process_that_can_not_be_replaced_is_asked_last(release, searchers, monkeypatch):
     expected = release.search(_requests("wing"))
 
-    def fail(*_):
-        raise ReleaseError("no memory")
-
-    first, _ = release._processes
-    first._process.kill()
-    first._process.join()
+    _kill_first(release)
     monkeypatch.setattr(search_processes, "_REOPEN_PAUSE_S", 0.0)
     with monkeypatch.context() as patched:
-        patched.setattr(search_processes, "_Process", fail)
+        patched.setattr(search_processes, "_Process", _fail)
         with pytest.raises(ReleaseError, match="no memory"):
             release.search(_requests("wing"))
     assert release.search(_requests("wing")) == expected
@@ -132,14 +137,9 @@ def test_a_process_that_can_not_be_replaced_is_asked_last(release, searchers, mo
 def test_for_one_that_can_not_be_replaced_the_others_answer(release, monkeypatch):
     expected = release.search(_requests(*_TEXTS))
 
-    def fail(*_):
-        raise ReleaseError("no memory")
-
-    first, _ = release._processes
-    first._process.kill()
-    first._process.join()
+    _kill_first(release)
     monkeypatch.setattr(search_processes, "_REOPEN_PAUSE_S", 600.0)
-    monkeypatch.setattr(search_processes, "_Process", fail)
+    monkeypatch.setattr(search_processes, "_Process", _fail)
     with pytest.raises(ReleaseError, match="no memory"):
         release.search(_requests(*_TEXTS))
     assert release.search(_requests(*_TEXTS)) == expected
