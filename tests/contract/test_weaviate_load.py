@@ -1,6 +1,7 @@
 """What the Weaviate store sends when it loads, and what it makes of answers that go wrong."""
 
 import json
+from itertools import groupby
 
 import pytest
 from weaviate.proto.v1 import base_pb2
@@ -140,13 +141,12 @@ def test_a_client_that_gave_its_stream_up_connects_again(wire, undisturbed):
 
 
 def test_messages_are_as_large_as_the_server_asks_for(wire, open_store):
-    rows = _many_rows(3200)
+    rows = _many_rows(4800)
     # A client takes no notice of sizes once it has been given everything, which slower answers delay.
     wire.ack_s, wire.batch_sizes = 0.05, [200, None, None, None, None, None, None, 120]
     assert load(open_store(), rows, size=len(rows)) == len(rows)
-    # 100 is what the client begins with; some messages are made already when it hears of another size.
-    sizes = wire.message_sizes
-    assert (sizes[0], set(sizes[6:8]), set(sizes[14:-1])) == (100, {200}, {120})
+    # 100 is what the client begins with. How many messages it has made when it hears of another size isn't certain.
+    assert [size for size, _ in groupby(wire.message_sizes[:-1])] == [100, 200, 120]
     assert held_objects(wire).keys() == {row["chunk_id"] for row in rows}
 
 
