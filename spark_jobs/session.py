@@ -3,9 +3,11 @@
 import importlib
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
@@ -28,6 +30,8 @@ _MALLOC = {
     "MALLOC_TRIM_THRESHOLD_": "65536",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
+# Longest that Spark takes: an address of a Unix domain socket has 108 bytes.
+_SOCKETS_CHARS = 61
 
 
 @contextmanager
@@ -70,6 +74,8 @@ def _started(name: str, settings: SparkSettings, paths: PathSettings, jvm_option
         .config("spark.driver.bindAddress", "127.0.0.1" if settings.master.startswith("local") else "0.0.0.0")
         .config("spark.python.daemon.module", "spark_jobs.worker_daemon")
         .config("spark.ui.enabled", "false")
+        # Of every query the plan would be formatted for it (a groupBy of 20,000 rows: 181 instead of 167 JVM-CPU-ms).
+        .config("spark.sql.ui.explainMode", "simple")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.log.level", "ERROR")
         .config("spark.sql.session.timeZone", "UTC")
@@ -85,6 +91,11 @@ def _started(name: str, settings: SparkSettings, paths: PathSettings, jvm_option
         scratch = paths.data.absolute() / "spark"
         scratch.mkdir(parents=True, exist_ok=True)
         builder = builder.config("spark.local.dir", str(scratch))
+        # Over TCP every task in Python waits 40 ms for an acknowledgement, which Nagle's algorithm asks for.
+        sockets = _sockets().name
+        if len(sockets) <= _SOCKETS_CHARS:
+            builder = builder.config("spark.python.unix.domain.socket.enabled", "true")
+            builder = builder.config("spark.python.unix.domain.socket.dir", sockets)
         archive = archive_file(paths.home.absolute())
         if archive is not None and archive.exists():
             jvm_options += f" -XX:SharedArchiveFile={archive} -Xlog:disable -Xlog:all=error:stderr"
@@ -105,6 +116,12 @@ def _started(name: str, settings: SparkSettings, paths: PathSettings, jvm_option
     for thread in [*queries, checks]:
         thread.join()
     return spark
+
+
+@cache
+def _sockets() -> "tempfile.TemporaryDirectory[str]":
+    """Make the folder of the process's sockets: nobody else may enter it, and it goes when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="forebay-")
 
 
 def _unchanged(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
