@@ -19,6 +19,7 @@ from forebay.documents import COMPARISONS, DOCUMENTS, DUPLICATES, QUARANTINE, UN
 from forebay.embedding.spec import EmbeddingSpec
 
 __all__ = [
+    "OFFSET_BITS",
     "PUBLISHED",
     "Table",
     "chunk_table",
@@ -33,6 +34,9 @@ __all__ = [
 ]
 
 PUBLISHED = "published"
+OFFSET_BITS = 32
+"""Lowest bits of a row's address, its offset in its fragment; the rest is the fragment. Source: Lance, `RowAddress`."""
+
 _KEYS_PER_CONDITION = 2000
 
 
@@ -159,14 +163,19 @@ class Table:
     def delete(self, condition: str) -> None:
         """Delete the rows that meet an SQL condition, in one commit; no rows, no commit."""
         dataset = self.newest()
+        # Looked for in all fragments at once, for every change leaves some more of them.
+        found = dataset.scanner(columns=[], filter=condition, with_row_address=True).to_table()
+        addresses = found["_rowaddr"].to_numpy()
+        places, offsets = addresses >> OFFSET_BITS, addresses & (2**OFFSET_BITS - 1)
         updated: list[FragmentMetadata] = []
         emptied: list[int] = []
-        for fragment in dataset.get_fragments():
-            before = fragment.count_rows()
-            left = fragment.delete(condition)
+        for fragment_id in np.unique(places).tolist():
+            fragment = dataset.get_fragment(fragment_id)
+            assert fragment is not None
+            left = fragment.delete_rows(offsets[places == fragment_id].tolist())
             if left is None:
-                emptied.append(fragment.fragment_id)
-            elif left.num_rows != before:
+                emptied.append(fragment_id)
+            else:
                 updated.append(left)
         if updated or emptied:
             self.commit(lance.LanceOperation.Delete(updated, emptied, condition), dataset.version)

@@ -16,7 +16,7 @@ from lance.fragment import FragmentMetadata, write_fragments
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from forebay.tables import Table, sql_text
+from forebay.tables import OFFSET_BITS, Table, sql_text
 
 __all__ = ["append_lance", "delete_lance_keys", "read_lance", "read_lance_keys", "replace_lance", "spark_arrow_schema"]
 
@@ -25,8 +25,6 @@ _READ_ROWS = 1024
 _READ_BUFFER_BYTES = 16 * 2**20
 # Lance looks for so many keys without Spark: it reads the whole column once for every few of them.
 _LOOKED_UP_KEYS = 5000
-# Of a row's address; the rest is its fragment. Source: Lance's format, `RowAddress`.
-_OFFSET_BITS = 32
 # Every change leaves fragments of a few rows, and a task has its price.
 _TASK_ROWS = 10_000
 
@@ -150,7 +148,7 @@ def delete_lance_keys(keys: DataFrame, count: int, table: Table) -> None:
     uri, version = dataset.uri, dataset.version
     places = _scanned(keys.sparkSession, dataset, [name], None, with_address=True)
     found = places.join(keys, name, "left_semi")
-    gone = found.selectExpr(f"_rowaddr >> {_OFFSET_BITS} AS fragment", f"_rowaddr & {2**_OFFSET_BITS - 1} AS offset")
+    gone = found.selectExpr(f"_rowaddr >> {OFFSET_BITS} AS fragment", f"_rowaddr & {2**OFFSET_BITS - 1} AS offset")
 
     def delete(rows: pa.Table) -> pa.Table:
         fragment_id = rows["fragment"][0].as_py()

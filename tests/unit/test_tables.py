@@ -62,6 +62,23 @@ def test_keys_with_quotes_are_deleted(table):
     assert table.newest().to_table()["key"].to_pylist() == ["kept"]
 
 
+def test_rows_are_deleted_from_every_fragment_that_holds_some_and_from_no_other(table):
+    for keys in ("abc", "de", "fgh", "i"):
+        _append(table, *keys)
+    table.delete("key = 'b'")
+    untouched = {fragment.fragment_id: fragment.metadata for fragment in table.newest().get_fragments()}
+    version = table.newest().version
+    table.delete_keys("key", "acdeg")
+    newest = table.newest()
+    assert newest.to_table()["key"].to_pylist() == ["f", "h", "i"]
+    assert newest.version == version + 1
+    kept = {fragment.fragment_id: fragment.metadata for fragment in newest.get_fragments()}
+    assert kept.keys() == {2, 3}
+    assert kept[3] == untouched[3]
+    table.delete_keys("key", "abc")
+    assert table.newest().version == version + 1
+
+
 def test_held_keys_are_those_of_the_published_version(table):
     _append(table, "a", "it's")
     table.publish()
