@@ -21,6 +21,7 @@ logger = logging.getLogger("forebay.retriever")
 # A canary that can't be opened so often, half a minute in all, is given up.
 _OPEN_ATTEMPTS = 3
 _NO_RELEASE = "There is no release yet. Ingest documents first (`make ingest`)."
+_STARTING = "The retriever has just started and looks for its release; try again shortly."
 
 # So many failures in a row are looked into: one question that fails must not take the release away from all others.
 _SUSPICIOUS_FAILURES = 3
@@ -52,6 +53,7 @@ class ReleaseFollower:
         self._beside = Place(registry, open_release, lock)
         self._canary: Canary | None = None
         self._given_up = ""
+        self._why_none = _STARTING
         self._canary_problem = ""
         self._probe = probe
         self._failed_searches = 0
@@ -64,7 +66,7 @@ class ReleaseFollower:
         """A sentence about why the current release, or the canary, isn't served; empty if they are."""
         if self._is_failing and (manifest := self.manifest) is not None:
             return f"Searches of release {manifest.release_id} fail; the retriever's log says why."
-        return self._current.problem or ("" if self.manifest else _NO_RELEASE) or self._canary_problem
+        return self._current.problem or ("" if self.manifest else self._why_none) or self._canary_problem
 
     @property
     def is_ready(self) -> bool:
@@ -109,6 +111,8 @@ class ReleaseFollower:
         probed until it can be searched again.
         """
         wanted = self._registry.current_id()
+        # Opening takes seconds, and a retriever that was killed opens the release of before again.
+        self._why_none = f"Release {wanted} is being opened; try again shortly." if wanted else _NO_RELEASE
         switched = wanted is not None and self._follow_current(wanted)
         if switched:
             self._failed_searches, self._is_failing = 0, False

@@ -44,7 +44,8 @@ class ServingSettings(BaseSettings):
     """Passages that it reads at once: the larger, the later it notices that time runs short."""
     search_processes: int = Field(default=1, ge=0, le=256)
     """Processes that search the index's shards, each with the whole release open; 0: the retriever's own process does,
-    in which searches wait while another release is being opened."""
+    in which searches wait while another release is being opened, and which a file that is cut under it ends
+    (docs/operations.md)."""
     release_poll_s: float = Field(default=1.0, gt=0)
     """How often the retriever looks at the release pointer."""
     passages: int = Field(default=3, ge=1, le=20)

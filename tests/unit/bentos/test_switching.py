@@ -6,6 +6,7 @@ from bentos.retriever import searching
 from bentos.retriever.protocol import SearchItem
 from bentos.retriever.searching import answer_batch, is_searchable
 from bentos.retriever.switching import Opened, ReleaseFollower
+from forebay.errors import ReleaseError
 from forebay.releases import ReleaseRegistry
 from forebay.settings import IndexSettings, PathSettings
 from forebay.store.qdrant_edge import QdrantEdgeStore
@@ -73,6 +74,21 @@ def test_without_a_release_every_item_says_so_until_the_first_appears(follower, 
     assert (outcome.release, outcome.error) == (manifest.release_id, None)
     assert outcome.hits[0].text == "text 2"
     assert follower.problem == ""
+
+
+def test_a_release_that_is_still_being_opened_is_not_said_to_be_missing(registry, promote, release):
+    manifest = release(["text 1"])
+    promote(manifest)
+    told = []
+
+    def open_release(_):
+        told.append(follower.problem)
+        raise ReleaseError("it is damaged")
+
+    follower = ReleaseFollower(registry, open_release)
+    assert "just started" in follower.problem
+    follower.refresh()
+    assert told == [f"Release {manifest.release_id} is being opened; try again shortly."]
 
 
 def test_a_search_under_way_keeps_its_release_open(follower, promote, release):
