@@ -28,6 +28,8 @@ __all__ = ["chunk"]
 
 # Of more no executor has to hold all, nor their places: they are shuffled.
 _FEW_DUPLICATES = 100_000
+# Of fewer, a task's start costs more than it saves, and each leaves a fragment.
+_TASK_DOCUMENTS = 100
 _HISTOGRAM_BARS = 10
 
 
@@ -109,9 +111,9 @@ class _ChunkJob:
         counts = counted_changes(diff)
         delete_outdated(diff, counts, self._chunks)
         metrics: dict[str, int] = {name: 0 for name in CHUNK_METRICS}
-        if counts["new"] + counts["changed"]:
+        if n_documents := counts["new"] + counts["changed"]:
             observation = Observation("chunks")
-            rows = self._cut(diff.where("change IN ('new', 'changed')").select("doc_id"))
+            rows = self._cut(diff.where("change IN ('new', 'changed')").select("doc_id"), n_documents)
             append_lance(_observed(rows, observation, max_tokens), self._chunks)
             metrics = {name: int(observation.get[name]) for name in CHUNK_METRICS}
         return {name: counts[name] for name in ("new", "changed", "unchanged", "deleted")}, metrics
@@ -162,10 +164,11 @@ class _ChunkJob:
         )
         return searchable_documents(documents, places, self._duplicates, are_few=self._are_few)
 
-    def _cut(self, doc_ids: DataFrame) -> DataFrame:
+    def _cut(self, doc_ids: DataFrame, n_documents: int) -> DataFrame:
         rows = read_lance_keys(self._spark, self._documents.uri, doc_ids, version=self._version)
+        cores = self._spark.sparkContext.defaultParallelism
         return chunks_of(
-            self._searchable(rows).repartition(self._spark.sparkContext.defaultParallelism * 4),
+            self._searchable(rows).repartition(min(cores * 4, max(cores, n_documents // _TASK_DOCUMENTS))),
             corpus=CorpusSettings().name,
             model=self._cutting.model,
             limits=self._cutting.limits,
