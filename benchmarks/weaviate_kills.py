@@ -73,10 +73,12 @@ def _load(settings: WeaviateSettings, release_id: str, options: argparse.Namespa
     """Load what a release lacks, partition after partition, as the pipeline's tasks do."""
     rows, tenants = options.objects // options.partitions, options.tenants
     with connected_store(settings) as store:
-        store.prepare(release_id, IndexSettings(store="weaviate", tenants=tenants > 0))
+        index = IndexSettings(store="weaviate", tenants=tenants > 0)
+        store.prepare(release_id, index)
         for number in range(options.partitions):
             if not store.holds_partition(release_id, number, f"c{number}", rows):
-                store.load_partition(release_id, number, f"c{number}", _batches(number, rows, tenants), dim=_DIM)
+                batches = _batches(number, rows, tenants)
+                store.load_partition(release_id, number, f"c{number}", batches, dim=_DIM, index=index)
 
 
 def _serve() -> None:

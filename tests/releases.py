@@ -51,10 +51,11 @@ def seal_shard(root, content):
         return seal(staging, target, root=root, number=0, content=content, chunks=12)
 
 
-def dealt(rows, partitions):
-    """Deal rows out to partitions; gives the number, content and rows of each that has any."""
+def dealt(rows, partitions, index):
+    """Deal rows out to partitions; gives the number, content (of these rows and settings) and rows of each with any."""
     parts = [(number, rows[number::partitions]) for number in range(partitions)]
-    return [(number, content_hash(json.dumps(part)), part) for number, part in parts if part]
+    settings = index.model_dump_json()
+    return [(number, content_hash(settings, json.dumps(part)), part) for number, part in parts if part]
 
 
 def build_release(root, documents, embedder, **how):
@@ -68,7 +69,7 @@ def build_release_of_rows(root, rows, embedder, *, shards=2, index=None, reducti
     store = QdrantEdgeStore(root, embedder.spec, index, reduction)
     refs = [
         store.build_shard(number, content, [pa.RecordBatch.from_pylist(part)])
-        for number, content, part in dealt(rows, shards)
+        for number, content, part in dealt(rows, shards, index)
     ]
     return _manifest(embedder, index, refs, len(rows), reduction)
 

@@ -37,9 +37,9 @@ class EdgeReleases:
     def __init__(self, root):
         self._root = root
 
-    def build(self, rows, partitions=2):
-        """Build a release of chunk rows, dealt out to so many partitions; gives its manifest."""
-        return build_release_of_rows(self._root, rows, EMBEDDER, shards=partitions)
+    def build(self, rows, partitions=2, **index):
+        """Build a release of chunk rows, dealt out to so many partitions, by settings; gives its manifest."""
+        return build_release_of_rows(self._root, rows, EMBEDDER, shards=partitions, index=IndexSettings(**index))
 
     def open(self, manifest):
         """Open a release that was built here."""
@@ -52,16 +52,18 @@ class ClusterReleases:
     def __init__(self, store):
         self._store = store
 
-    def build(self, rows, partitions=2):
-        index = IndexSettings(store="weaviate")
-        parts = dealt(rows, partitions)
+    def build(self, rows, partitions=2, **index):
+        index = IndexSettings(store="weaviate", **index)
+        parts = dealt(rows, partitions, index)
         manifest = partitioned_release(
             EMBEDDER, {number: (content, len(part)) for number, content, part in parts}, index
         )
         self._store.prepare(manifest.release_id, index)
         for number, content, part in parts:
             batch = pa.RecordBatch.from_pylist(part)
-            self._store.load_partition(manifest.release_id, number, content, [batch], dim=EMBEDDER.spec.dim)
+            self._store.load_partition(
+                manifest.release_id, number, content, [batch], dim=EMBEDDER.spec.dim, index=index
+            )
         self._store.wait_until_indexed(manifest.release_id)
         return manifest
 

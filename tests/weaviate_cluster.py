@@ -76,9 +76,10 @@ def held_objects(wire, release_id=RELEASE_ID):
     return dict(wire.objects[f"ForebayChunks_{release_id}"])
 
 
-def load(store, rows=ROWS, number=0, content="c", release_id=RELEASE_ID, **how):
-    store.prepare(release_id, IndexSettings())
-    return store.load_partition(release_id, number, content, batches(rows, **how), dim=EMBEDDER.spec.dim)
+def load(store, rows=ROWS, number=0, content="c", release_id=RELEASE_ID, index=None, **how):
+    index = index or IndexSettings()
+    store.prepare(release_id, index)
+    return store.load_partition(release_id, number, content, batches(rows, **how), dim=EMBEDDER.spec.dim, index=index)
 
 
 def request(text, **how):

@@ -5,7 +5,6 @@ It is no database: objects lie in a dict, a vector search looks at all of them, 
 does beyond the protocol, it doesn't tell.
 """
 
-import re
 import ssl
 import struct
 import threading
@@ -28,12 +27,11 @@ from weaviate.proto.v1 import (
 )
 
 from forebay.settings import WeaviateSettings
+from tests.weaviate_bm25 import count_words
 from tests.weaviate_definitions import has_tenants
 from tests.weaviate_filtering import holds, require_answerable
 from tests.weaviate_rest import RestHandler
 from tests.weaviate_streams import BatchStreams
-
-_WORD = re.compile(r"\w+")
 
 
 @dataclass
@@ -198,7 +196,11 @@ class _Service(BatchStreams, weaviate_pb2_grpc.WeaviateServicer):
             scored = [(1 - float(question @ _floats(item[1])), key, item) for key, item in matching]
             scored.sort(key=lambda entry: entry[0])
         elif request.HasField("bm25_search"):
-            scored = [(_words(request.bm25_search, item[0]), key, item) for key, item in matching]
+            definition = self._wire.definition(request.collection)
+            try:
+                scored = [(count_words(request.bm25_search, item[0], definition), key, item) for key, item in matching]
+            except LookupError as exc:
+                context.abort(grpc.StatusCode.UNKNOWN, exc.args[0])
             scored = sorted((entry for entry in scored if entry[0]), key=lambda entry: -entry[0])
         else:
             scored = [(0.0, key, item) for key, item in sorted(matching)]
@@ -247,11 +249,6 @@ class _Service(BatchStreams, weaviate_pb2_grpc.WeaviateServicer):
 
 def _floats(packed):
     return np.frombuffer(packed, np.float32)
-
-
-def _words(question, properties):
-    text = _WORD.findall(" ".join(properties[name] for name in question.properties).lower())
-    return float(sum(text.count(word) for word in _WORD.findall(question.query.lower())))
 
 
 def _result(request, figure, key, item):

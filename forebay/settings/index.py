@@ -74,13 +74,21 @@ class IndexSettings(BaseSettings):
         if self.store == "embedded":
             idle |= {"store"}
         elif self.bm25_language == BY_DOCUMENT:
-            # Weaviate has a tokenizer of its own; the name is the one that its releases have had before.
+            # So its releases were named when it read words as they are written; ids last. What a release is made of now
+            # names `stemming`, too.
             written = self.model_copy(update={"bm25_language": "english"})
         if not self.tenants:
             idle |= {"tenants"}
         if written.bm25_language != BY_DOCUMENT:
             idle |= {"bm25_fallback_language"}
         return written.model_dump_json(exclude=idle)
+
+    @property
+    def stemming(self) -> tuple[str, ...]:
+        """Name what decides about the stems of words."""
+        if self.bm25_language != BY_DOCUMENT:
+            return (self.bm25_language,)
+        return self.bm25_language, self.bm25_fallback_language
 
     @field_validator("bm25_language", "bm25_fallback_language")
     @classmethod

@@ -8,7 +8,7 @@ and none counts a word twice.
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from qdrant_edge import SparseVector
@@ -17,7 +17,7 @@ from forebay.languages import BY_DOCUMENT, UNDETERMINED, stemmer_of
 from forebay.settings import IndexSettings
 from forebay.store.bm25 import DocumentFrequencies, bm25_model
 
-__all__ = ["ChunkTerms", "QuestionTerms"]
+__all__ = ["ChunkTerms", "QuestionTerms", "QuestionWords"]
 
 
 class _Reader:
@@ -59,8 +59,30 @@ class ChunkTerms:
         return self._readers[stemmer]
 
 
+class QuestionWords:
+    """Reads the words of questions for a release, by every stemmer that read one of its chunks."""
+
+    def __init__(self, settings: IndexSettings, languages: Iterable[str]) -> None:
+        """Prepare for a release.
+
+        Args:
+            settings: What it was built with.
+            languages: Those of its documents.
+        """
+        stemmers = {_stemmer(settings, language) for language in languages} or {_stemmer(settings, UNDETERMINED)}
+        self.readers = {stemmer: _Reader(settings, stemmer) for stemmer in sorted(stemmers)}
+        """By the names of their stemmers."""
+
+    def by_word(self, question: str) -> dict[str, set[int]]:
+        """Give the terms that stem from each word of a question."""
+        return {
+            word: {term for reader in self.readers.values() for term in reader.numbers(reader.model.embed_query(word))}
+            for word in _words(question)
+        }
+
+
 class QuestionTerms:
-    """Reads questions for a release, by every stemmer that read one of its chunks."""
+    """Weighs the terms of questions for a release."""
 
     def __init__(self, settings: IndexSettings, frequencies: DocumentFrequencies, chunks: Mapping[str, int]) -> None:
         """Prepare for a release.
@@ -72,9 +94,10 @@ class QuestionTerms:
         """
         self._frequencies = frequencies
         self._chunks = Counter[str]()
-        for language, count in (chunks or {UNDETERMINED: 0}).items():
+        for language, count in chunks.items():
             self._chunks[_stemmer(settings, language)] += count
-        self._readers = {stemmer: _Reader(settings, stemmer) for stemmer in sorted(self._chunks)}
+        self.words = QuestionWords(settings, chunks)
+        """Reads a question word by word."""
 
     def read(self, question: str) -> SparseVector:
         """Give the weights of a question's terms: the inverse document frequency of the word that they stem from.
@@ -82,12 +105,13 @@ class QuestionTerms:
         The word's frequency is that in all languages together, so that names and identifiers weigh the same in each;
         a language in which it is a stop word counts with all of its chunks. Terms that no chunk contains are left out.
         """
-        if len(self._readers) == 1:
-            (reader,) = self._readers.values()
+        readers = self.words.readers
+        if len(readers) == 1:
+            (reader,) = readers.values()
             vector = reader.model.embed_query(question)
             return self._frequencies.weigh(SparseVector(reader.numbers(vector), vector.values))
         words = [
-            {stemmer: reader.numbers(reader.model.embed_query(word)) for stemmer, reader in self._readers.items()}
+            {stemmer: reader.numbers(reader.model.embed_query(word)) for stemmer, reader in readers.items()}
             for word in dict.fromkeys(_words(question))
         ]
         terms = np.array([term for word in words for found in word.values() for term in found], np.uint32)
@@ -100,14 +124,6 @@ class QuestionTerms:
                 counts[term] = max(among or held[term], counts.get(term, 0))
         weights = self._frequencies.rarity(np.array(list(counts.values()), np.int64))
         return SparseVector(list(counts), weights.tolist())
-
-    def by_word(self, question: str) -> dict[str, set[int]]:
-        """Give the terms that stem from each word of a question."""
-        readers = self._readers.values()
-        return {
-            word: {term for reader in readers for term in reader.numbers(reader.model.embed_query(word))}
-            for word in _words(question)
-        }
 
     def _chunks_with(self, word: Mapping[str, Sequence[int]], held: Mapping[int, int]) -> int:
         """Count the chunks with a word of all languages; 0 where it is more than one word in one of them."""

@@ -319,7 +319,7 @@ class QdrantEdgeRelease:
 
     def _left_out(self, question: str, plan: _Plan) -> list[str]:
         asked, telling = (set(terms.indices) if terms else set() for terms in (plan.terms, plan.telling))
-        by_word = self._question_terms.by_word(question)
+        by_word = self._question_terms.words.by_word(question)
         return [word for word, terms in by_word.items() if terms & (asked - telling)]
 
     def _round(self, ranking: Ranking) -> Round:

@@ -10,7 +10,7 @@ from weaviate.collections import Collection
 from forebay.store.contract import ShardRef
 from forebay.store.weaviate_schema import LOAD, PARTITION
 
-__all__ = ["count_chunks", "count_partitions"]
+__all__ = ["count_chunks", "count_partitions", "list_languages"]
 
 # The cluster may be searched meanwhile.
 _COUNTED_AT_ONCE = 8
@@ -40,3 +40,25 @@ def count_partitions(views: Sequence[Collection[Any, Any]], shards: Sequence[Sha
 
     with ThreadPoolExecutor(_COUNTED_AT_ONCE, thread_name_prefix="counting") as pool:
         return {ref.number: held for ref, held in zip(shards, pool.map(count, shards), strict=True)}
+
+
+def list_languages(views: Sequence[Collection[Any, Any]]) -> frozenset[str]:
+    """List the languages of the documents: one question for each, and one for each view that has no others.
+
+    One that groups by language would have the server read every object (see `count_partitions`).
+
+    Args:
+        views: The collection, or each of its tenants.
+    """
+    found: set[str] = set()
+    for view in views:
+        while others := _another_language(view, found):
+            found |= others
+    return frozenset(found)
+
+
+def _another_language(view: Collection[Any, Any], known: set[str]) -> set[str]:
+    """Give the language of any chunk that has none of the known ones."""
+    others = Filter.not_(Filter.by_property("language").contains_any(sorted(known))) if known else None
+    answer = view.query.fetch_objects(filters=others, limit=1, return_properties=["language"])
+    return {str(item.properties["language"]) for item in answer.objects} - known

@@ -12,7 +12,7 @@ from weaviate.collections.classes.filters import FilterReturn
 
 from forebay.store.contract import SearchMode, SearchRequest
 from forebay.store.fusion import reciprocal_rank_fusion
-from forebay.store.weaviate_schema import RETURNED, SEARCHED
+from forebay.store.weaviate_schema import RETURNED
 
 __all__ = ["Found", "ask_bm25", "ask_dense", "merged"]
 
@@ -56,13 +56,19 @@ async def ask_dense(
 
 
 async def ask_bm25(
-    collection: CollectionAsync[Any, Any], request: SearchRequest, filters: FilterReturn | None, limit: int
+    collection: CollectionAsync[Any, Any],
+    request: SearchRequest,
+    filters: FilterReturn | None,
+    limit: int,
+    *,
+    words: str,
+    properties: Sequence[str],
 ) -> list[Found]:
-    """Ask by words; a hybrid search needs the vectors, for the similarity of what only words find."""
+    """Ask properties by words; a hybrid search needs the vectors, for the similarity of what only words find."""
     is_hybrid = request.mode == SearchMode.HYBRID
     answer = await collection.query.bm25(
-        query=request.text,
-        query_properties=list(SEARCHED),
+        query=words,
+        query_properties=list(properties),
         limit=limit,
         filters=filters,
         include_vector=is_hybrid or request.diversity > 0,

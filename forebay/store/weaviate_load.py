@@ -13,7 +13,8 @@ from weaviate.collections import Collection
 from weaviate.exceptions import WeaviateBaseError
 
 from forebay.errors import IndexBuildError
-from forebay.settings import WeaviateSettings
+from forebay.settings import IndexSettings, WeaviateSettings
+from forebay.store.stems import ChunkStems
 from forebay.store.weaviate_counts import count_chunks
 from forebay.store.weaviate_schema import LOAD, PARTITION, chunk_properties
 from forebay.store.weaviate_tenants import Tenancy, tenant_of
@@ -39,11 +40,21 @@ class PartitionLoad:
     starts again writes the same objects, and what an earlier content left behind is known by it.
     """
 
-    def __init__(self, tenancy: Tenancy, number: int, content: str, dim: int, settings: WeaviateSettings) -> None:
+    def __init__(
+        self,
+        tenancy: Tenancy,
+        number: int,
+        content: str,
+        *,
+        dim: int,
+        index: IndexSettings,
+        settings: WeaviateSettings,
+    ) -> None:
         self._tenancy = tenancy
         self._number = number
         self._content = content
         self._dim = dim
+        self._reader = ChunkStems(index)
         self._settings = settings
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> int:
@@ -83,12 +94,15 @@ class PartitionLoad:
         vectors = _unit_vectors(batch.column("vector"), batch.num_rows, self._dim)
         rows = batch.drop_columns(["vector"]).to_pylist()
         block = {
-            row["chunk_id"]: _Object(chunk_properties(row, self._number, self._content), vector, self._tenant(row))
+            row["chunk_id"]: _Object(self._properties(row), vector, self._tenant(row))
             for row, vector in zip(rows, vectors, strict=True)
         }
         if len(block) < len(rows) or not sent.isdisjoint(block):
             raise IndexBuildError(f"partition {self._number} has two chunks of one id; the chunk table is damaged.")
         return block
+
+    def _properties(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        return chunk_properties(row, self._number, self._content, self._reader)
 
     def _tenant(self, row: Mapping[str, Any]) -> str | None:
         return tenant_of(json.loads(row["metadata"])) if self._tenancy.has_tenants else None

@@ -23,10 +23,12 @@ from forebay.store.filters import Filter, parse_filter
 from forebay.store.fusion import Fusion, fuse
 from forebay.store.neighbours import is_expanded, with_chunks_around
 from forebay.store.query_rules import NO_RULES, QueryRules, candidates, holding_phrases, read_rules
+from forebay.store.stems import STEMS, QuestionStems
 from forebay.store.weaviate_channels import Channels, Question
 from forebay.store.weaviate_filters import has_range, to_weaviate_filter
 from forebay.store.weaviate_legs import Found, ask_bm25, ask_dense, merged
 from forebay.store.weaviate_neighbours import ask_chunks, find_places
+from forebay.store.weaviate_schema import WRITTEN
 from forebay.store.weaviate_tenants import asked_tenants
 
 __all__ = ["WeaviateRelease"]
@@ -84,15 +86,23 @@ class WeaviateRelease:
         channels: Connections to the collection; closed with the release.
         manifest: The release.
         tenants: Tenants of the collection, which don't change once it is loaded; None where it can't have any.
-        has_ranges: Whether it has the terms of ranges, which earlier versions of Forebay didn't load.
+        stems: Reads questions; None where it has no stems, which earlier versions of Forebay didn't load.
+        has_ranges: Whether it has the terms of ranges, likewise.
     """
 
     def __init__(
-        self, channels: Channels, manifest: ReleaseManifest, tenants: Collection[str] | None, *, has_ranges: bool
+        self,
+        channels: Channels,
+        manifest: ReleaseManifest,
+        tenants: Collection[str] | None,
+        stems: QuestionStems | None,
+        *,
+        has_ranges: bool,
     ) -> None:
         self._channels = channels
         self._manifest = manifest
         self._tenants = tenants
+        self._stems = stems
         self._has_ranges = has_ranges
 
     @property
@@ -187,10 +197,19 @@ class WeaviateRelease:
         legs: dict[str, list[Question[list[Found]]]] = {}
         if request.mode != SearchMode.BM25:
             legs[SearchMode.DENSE] = self._of_tenants(partial(ask_dense, **how), request.caller)
-        # Weaviate refuses a question without words.
-        if request.mode != SearchMode.DENSE and any(char.isalnum() for char in request.text):
-            legs[SearchMode.BM25] = self._of_tenants(partial(ask_bm25, **how), request.caller)
+        if request.mode != SearchMode.DENSE:
+            words, properties = self._words(request.text)
+            # Weaviate refuses a question without words.
+            if words:
+                asked = partial(ask_bm25, **how, words=words, properties=properties)
+                legs[SearchMode.BM25] = self._of_tenants(asked, request.caller)
         return _Plan(where, filters, legs, limit, rules, request.fusion)
+
+    def _words(self, question: str) -> tuple[str, Sequence[str]]:
+        """Say for which words BM25 is asked, and in which properties."""
+        if self._stems is not None:
+            return self._stems.read(question), (STEMS,)
+        return question if any(char.isalnum() for char in question) else "", WRITTEN
 
     def _hits(self, request: SearchRequest, plan: _Plan, rounds: Sequence[_Ranking]) -> list[Hit]:
         chunks, ranked = _chunks(rounds[0]), rounds[-1].fused

@@ -8,17 +8,19 @@ from typing import Any
 from weaviate import WeaviateClient
 from weaviate.classes.config import Configure, DataType, Property, Tokenization, VectorDistances
 
+from forebay.chunks import embedded_text
 from forebay.errors import ConfigurationError
 from forebay.settings import IndexSettings, WeaviateSettings
 from forebay.store.filters import CHUNK_FIELDS
 from forebay.store.range_terms import RANGE_TERMS, range_terms
+from forebay.store.stems import STEMS, ChunkStems
 from forebay.store.terms import METADATA_TERMS, metadata_terms
 
 __all__ = [
     "LOAD",
     "PARTITION",
     "RETURNED",
-    "SEARCHED",
+    "WRITTEN",
     "chunk_properties",
     "collection_name",
     "create_collection",
@@ -29,12 +31,11 @@ PARTITION = "partition"
 """Property: number of the partition that loads the chunk."""
 LOAD = "load"
 """Property: content of the partition when it loaded the chunk; another one means that the chunk is stale."""
-_TITLE_WORDS = "title_words"
-SEARCHED = (_TITLE_WORDS, "heading_path", "text")
-"""Properties that BM25 looks at."""
+WRITTEN = ("title_words", "heading_path", "text")
+"""Properties that BM25 looks at where earlier versions of Forebay loaded words as they are written, and no stems."""
 _NUMBERS = ("page", "start_char", "end_char")
-_STORED = ("text_hash", "metadata", "locations")
-RETURNED = (*CHUNK_FIELDS, "heading_path", "text", *_NUMBERS, *_STORED)
+_STORED = ("heading_path", "text", "text_hash", "metadata", "locations")
+RETURNED = (*CHUNK_FIELDS, *_NUMBERS, *_STORED)
 """Properties that a hit is made of."""
 
 _CREATED = "Chunks of a Forebay release, created "
@@ -100,15 +101,12 @@ def _properties() -> list[Property]:
         _exact(METADATA_TERMS, DataType.TEXT_ARRAY),
         _exact(RANGE_TERMS, DataType.TEXT_ARRAY),
         Property(name=PARTITION, data_type=DataType.INT, index_filterable=True, index_range_filters=False),
-        *(
-            Property(
-                name=name,
-                data_type=DataType.TEXT,
-                tokenization=Tokenization.WORD,
-                index_filterable=False,
-                index_searchable=True,
-            )
-            for name in SEARCHED
+        Property(
+            name=STEMS,
+            data_type=DataType.TEXT,
+            tokenization=Tokenization.WHITESPACE,
+            index_filterable=False,
+            index_searchable=True,
         ),
         *(Property(name=name, data_type=DataType.INT, index_filterable=False) for name in _NUMBERS),
         *(
@@ -129,17 +127,18 @@ def _exact(name: str, data_type: DataType = DataType.TEXT) -> Property:
     )
 
 
-def chunk_properties(row: Mapping[str, Any], number: int, content: str) -> dict[str, Any]:
+def chunk_properties(row: Mapping[str, Any], number: int, content: str, reader: ChunkStems) -> dict[str, Any]:
     """Give the properties of a chunk.
 
     Args:
         row: The chunk, as the chunk table has it.
         number: Number of its partition.
         content: Content of the partition.
+        reader: Reads the chunks of the release.
     """
     metadata = json.loads(row["metadata"])
     return {name: row[name] for name in RETURNED} | {
-        _TITLE_WORDS: row["title"],
+        STEMS: reader.read(embedded_text(row["title"], row["heading_path"], row["text"]), row["language"]),
         METADATA_TERMS: metadata_terms(metadata),
         RANGE_TERMS: range_terms(metadata),
         PARTITION: number,

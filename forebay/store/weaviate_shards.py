@@ -57,7 +57,7 @@ class WeaviateShards:
             ReleaseError: the cluster doesn't answer.
         """
         with connected_store(self.settings) as store:
-            held = store.load_partition(self.release_id, number, content, batches, dim=self.dim)
+            held = store.load_partition(self.release_id, number, content, batches, dim=self.dim, index=self.index)
         return _ref(number, content, held)
 
     def wait_until_indexed(self) -> None:

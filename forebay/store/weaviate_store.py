@@ -12,12 +12,14 @@ from weaviate.exceptions import WeaviateBaseError
 
 from forebay.documents import partition_key
 from forebay.errors import IndexBuildError, ReleaseError
+from forebay.languages import BY_DOCUMENT
 from forebay.releases import ReleaseManifest
 from forebay.settings import IndexSettings, WeaviateSettings
 from forebay.store.range_terms import RANGE_TERMS
+from forebay.store.stems import STEMS, QuestionStems
 from forebay.store.weaviate_channels import Channels
 from forebay.store.weaviate_connection import connect
-from forebay.store.weaviate_counts import count_chunks, count_partitions
+from forebay.store.weaviate_counts import count_chunks, count_partitions, list_languages
 from forebay.store.weaviate_load import PartitionLoad
 from forebay.store.weaviate_release import WeaviateRelease
 from forebay.store.weaviate_schema import collection_name, create_collection, creation_time
@@ -67,7 +69,14 @@ class WeaviateStore:
             return all(chunks == sum(count_chunks(v, number, of) for v in views) for of in (None, content))
 
     def load_partition(
-        self, release_id: str, number: int, content: str, batches: Iterable[pa.RecordBatch], *, dim: int
+        self,
+        release_id: str,
+        number: int,
+        content: str,
+        batches: Iterable[pa.RecordBatch],
+        *,
+        dim: int,
+        index: IndexSettings,
     ) -> int:
         """Make a partition hold these chunks and no others; the same end for any number of attempts.
 
@@ -77,6 +86,7 @@ class WeaviateStore:
             content: Hash of the chunks, vectors' identity and index settings.
             batches: Chunk rows with a `vector` column.
             dim: Length of the vectors.
+            index: Settings of the release.
 
         Returns:
             Chunks that the partition holds.
@@ -87,7 +97,8 @@ class WeaviateStore:
         """
         with _named("looking for a collection"):
             tenancy = self._tenancy(release_id)
-        return PartitionLoad(tenancy, number, content, dim, self._settings).run(batches)
+        load = PartitionLoad(tenancy, number, content, dim=dim, index=index, settings=self._settings)
+        return load.run(batches)
 
     def count(self, release_id: str) -> int:
         """Count the chunks of a release.
@@ -152,8 +163,9 @@ class WeaviateStore:
         tenancy = self._tenancy(manifest.release_id)
         with _named("listing the tenants"):
             tenants = tenancy.tenants()
+        stems = _question_stems(tenancy, manifest.index)
         channels = Channels(self._name(manifest.release_id), self._settings)
-        return WeaviateRelease(channels, manifest, tenants, has_ranges=RANGE_TERMS in tenancy.properties)
+        return WeaviateRelease(channels, manifest, tenants, stems, has_ranges=RANGE_TERMS in tenancy.properties)
 
     def check_complete(self, manifest: ReleaseManifest) -> None:
         """See whether the cluster holds as many chunks as a release has, with its tenants apart if the release says so.
@@ -255,6 +267,16 @@ class WeaviateStore:
         with _named("looking at the nodes"):
             nodes = self._client.cluster.nodes(collection=self._name(release_id), output="verbose")
         return sum(shard.vector_queue_length for node in nodes for shard in node.shards or ())
+
+
+def _question_stems(tenancy: Tenancy, index: IndexSettings) -> QuestionStems | None:
+    """Make what reads questions; None where the collection has no stems."""
+    if STEMS not in tenancy.properties:
+        return None
+    if index.bm25_language != BY_DOCUMENT:
+        return QuestionStems(index, ())
+    with _named("listing the languages"):
+        return QuestionStems(index, list_languages(tenancy.views()))
 
 
 @contextmanager

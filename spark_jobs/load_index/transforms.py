@@ -51,7 +51,7 @@ INDEXED_COLUMNS = [
 KEY_COLUMNS = ["shard", "chunk_id", "text_hash", "doc_hash", "chunker", "source"]
 """Columns that decide about all `INDEXED_COLUMNS`: the document's version, the way of cutting, the source."""
 
-LAYOUTS = {"embedded": "9", "weaviate": "10"}
+LAYOUTS = {"embedded": "9", "weaviate": "11"}
 """Version of what a shard's folder, or a chunk in a collection, holds, by store; another one means that every shard is
 built anew, and every release loaded anew. Up to 9, both stores had the same."""
 
@@ -95,7 +95,10 @@ def row_hashes(keys: DataFrame) -> DataFrame:
 def shard_identity(spec: EmbeddingSpec, settings: IndexSettings, reduction: Reduction | None) -> tuple[str, ...]:
     """Name the way of building shards."""
     layout = LAYOUTS[settings.store]
-    return (layout, spec.fingerprint, settings.identity, *([] if reduction is None else [reduction.fingerprint]))
+    # The identity of Weaviate's settings leaves it open.
+    stemming = settings.stemming if settings.store == "weaviate" else ()
+    named = (layout, spec.fingerprint, settings.identity, *stemming)
+    return named if reduction is None else (*named, reduction.fingerprint)
 
 
 def shard_contents(hashes: DataFrame, identity: tuple[str, ...]) -> dict[int, str]:

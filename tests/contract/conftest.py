@@ -73,14 +73,16 @@ def open_store(wire):
 
 
 @pytest.fixture
-def cluster(open_store):
-    """Loads rows into a release of their own and opens it, as often as it is called."""
+def cluster(wire, open_store):
+    """Loads rows into a release of their own and opens it, as often as it is called; questions count from then on."""
     opened = []
 
     def loaded(rows=ROWS, **settings):
         store, manifest = open_store(**settings), cluster_release(EMBEDDER, len(rows), "c")
         load(store, rows, release_id=manifest.release_id)
         opened.append(store.open(manifest))
+        wire.searches.clear()
+        wire.peers.clear()
         return opened[-1]
 
     yield loaded

@@ -15,11 +15,13 @@ from tests.releases import chunk_rows, cluster_release
 from tests.weaviate_cluster import EMBEDDER, RELEASE_ID, ROWS, Killed, batches, held_objects, load, served_wire
 from tests.weaviate_wire import Fault, packed
 
+_HOW = {"dim": EMBEDDER.spec.dim, "index": IndexSettings()}
+
 
 def test_a_collection_is_created_with_what_can_not_be_changed_later(wire, open_store):
     store = open_store(shards=24, replication_factor=3)
-    store.prepare(RELEASE_ID, IndexSettings())
-    store.prepare(RELEASE_ID, IndexSettings())
+    for _ in range(2):
+        store.prepare(RELEASE_ID, IndexSettings(bm25_b=0.6, bm25_k=1.5))
     (created,) = [body for method, path, body, _ in wire.rest if (method, path) == ("POST", "schema")]
     assert created["class"] == f"ForebayChunks_{RELEASE_ID}"
     assert created["shardingConfig"]["desiredCount"] == 24
@@ -29,9 +31,12 @@ def test_a_collection_is_created_with_what_can_not_be_changed_later(wire, open_s
     properties = {item["name"]: item for item in created["properties"]}
     for name in (*CHUNK_FIELDS, "metadata_terms", "load"):
         assert (properties[name]["tokenization"], properties[name]["indexFilterable"]) == ("field", True), name
-    for name in ("title_words", "heading_path", "text"):
-        assert (properties[name]["tokenization"], properties[name]["indexSearchable"]) == ("word", True), name
-    assert not any(properties[name]["indexFilterable"] for name in ("metadata", "locations", "text_hash", "page"))
+    stored = ("heading_path", "text", "metadata", "locations", "text_hash", "page")
+    assert not any(properties[name]["indexFilterable"] for name in (*stored, "stems"))
+    # Words have no other index: it would be written and never asked.
+    assert [name for name, held in properties.items() if held.get("indexSearchable")] == ["stems"]
+    assert properties["stems"]["tokenization"] == "whitespace"
+    assert created["invertedIndexConfig"]["bm25"] == {"b": 0.6, "k1": 1.5}
 
 
 def test_settings_that_weaviate_can_not_do_are_an_error(open_store):
@@ -136,7 +141,7 @@ def test_a_client_that_gave_its_stream_up_connects_again(wire, undisturbed):
         store.prepare(RELEASE_ID, IndexSettings())
         assert not store.holds_partition(RELEASE_ID, 0, "c", 1)
         client.close()
-        assert store.load_partition(RELEASE_ID, 0, "c", batches(ROWS), dim=EMBEDDER.spec.dim) == len(ROWS)
+        assert store.load_partition(RELEASE_ID, 0, "c", batches(ROWS), **_HOW) == len(ROWS)
     assert held_objects(wire) == undisturbed
 
 
@@ -172,7 +177,7 @@ def test_what_the_partition_held_before_is_deleted_and_other_partitions_stay(wir
     # 250 stale ones by 40 at a time, and the look that finds none.
     assert len(wire.deletes) == 2 + 7 + 1
     assert {one.consistency_level for one in wire.deletes} == {base_pb2.CONSISTENCY_LEVEL_QUORUM}
-    assert store.load_partition(RELEASE_ID, 0, "gone", [], dim=64) == 0
+    assert store.load_partition(RELEASE_ID, 0, "gone", [], **_HOW) == 0
     assert set(held_objects(wire)) == {row["chunk_id"] for row in ROWS[:50]}
 
 

@@ -12,16 +12,20 @@ from tests.weaviate_cluster import EMBEDDER, ROWS, batches, request
 
 
 @pytest.fixture
-def tenants(open_store):
-    """Loads rows into a release with a shard for each tenant and opens it, as often as it is called."""
+def tenants(wire, open_store):
+    """Loads rows into a release with a shard for each tenant and opens it, as often as it is called.
+
+    What is asked counts from then on.
+    """
     opened = []
 
     def loaded(rows):
         index = IndexSettings(store="weaviate", tenants=True)
         store, manifest = open_store(), cluster_release(EMBEDDER, len(rows), "c", index)
         store.prepare(manifest.release_id, index)
-        store.load_partition(manifest.release_id, 0, "c", batches(rows), dim=EMBEDDER.spec.dim)
+        store.load_partition(manifest.release_id, 0, "c", batches(rows), dim=EMBEDDER.spec.dim, index=index)
         opened.append(store.open(manifest))
+        wire.searches.clear()
         return opened[-1]
 
     yield loaded

@@ -42,7 +42,8 @@ def _new_manifest(index=_INDEX):
 
 def _load(store, release_id, rows, content="c", index=_INDEX):
     store.prepare(release_id, index)
-    return store.load_partition(release_id, 0, content, [pa.RecordBatch.from_pylist(rows)], dim=_EMBEDDER.spec.dim)
+    how = {"dim": _EMBEDDER.spec.dim, "index": index}
+    return store.load_partition(release_id, 0, content, [pa.RecordBatch.from_pylist(rows)], **how)
 
 
 @pytest.fixture(scope="module")

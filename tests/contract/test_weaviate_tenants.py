@@ -53,7 +53,8 @@ def store(wire):
 
 def _load(store, rows=_ROWS, number=0, content="c", release_id=_RELEASE.release_id, **how):
     store.prepare(release_id, _INDEX)
-    return store.load_partition(release_id, number, content, batches(rows, size=80, **how), dim=_EMBEDDER.spec.dim)
+    parts = batches(rows, size=80, **how)
+    return store.load_partition(release_id, number, content, parts, dim=_EMBEDDER.spec.dim, index=_INDEX)
 
 
 def _state(wire, release_id=_RELEASE.release_id):
@@ -239,6 +240,7 @@ def test_where_every_document_has_a_tenant_others_find_nothing_and_ask_nothing(w
     rows = [row for row in _ROWS if "tenant" in json.loads(row["metadata"])][:10]
     _load(store, rows)
     release = store.open(_RELEASE.model_copy(update={"shards": _shards(10)}))
+    wire.searches.clear()
     try:
         assert release.search([_request(), _request(caller=Caller("none"))]) == [[], []]
         assert wire.searches == []

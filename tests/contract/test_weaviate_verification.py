@@ -5,6 +5,7 @@ import pytest
 from forebay.errors import ReleaseError
 from forebay.releases import ReleaseRegistry
 from forebay.settings import IndexSettings
+from forebay.store.stems import ChunkStems
 from forebay.store.weaviate_backup import back_up
 from forebay.store.weaviate_schema import chunk_properties
 from tests.releases import partitioned_release
@@ -34,7 +35,8 @@ def store(wire, open_store):
 
 def _put(wire, row, number, content):
     """Hold a chunk as a load would have left it."""
-    wire.objects[_NAME][row["chunk_id"]] = (chunk_properties(row, number, content), packed(row["vector"]))
+    properties = chunk_properties(row, number, content, ChunkStems(_RELEASE.index))
+    wire.objects[_NAME][row["chunk_id"]] = (properties, packed(row["vector"]))
 
 
 def _move(wire, number, to):

@@ -56,28 +56,6 @@ def mixed(tmp_path_factory):
     release.close()
 
 
-@pytest.mark.parametrize(
-    ("question", "expected"),
-    [
-        ("Häuser", {"de-haus"}),
-        ("Flüsse und Kraftwerk", {"de-haus", "de-strom"}),
-        ("running", {"en-runs"}),
-        ("what stopped the houses", {"en-runs", "en-house"}),
-        ("Häuser running", {"de-haus", "en-runs"}),
-        # Not stemmed: there is no stemmer for it.
-        ("rzeka", {"pl-rzeka"}),
-        ("rzekas", set()),
-        # Too short to tell its language.
-        ("pump", {"und"}),
-        # Stop words are none of the words of the language that has them.
-        ("das und it", set()),
-        ("Maschine", {"de-strom"}),
-    ],
-)
-def test_a_chunk_is_found_by_the_words_of_its_own_language(mixed, question, expected):
-    assert set(_found(mixed, question)) == expected
-
-
 @pytest.mark.parametrize("question", ["E-1234", "turbine", "turbine e_1234"])
 def test_what_is_written_alike_weighs_the_same_in_every_language(mixed, question):
     found = _found(mixed, question)
@@ -140,15 +118,6 @@ def test_a_corpus_of_one_language_is_found_as_with_that_language_alone(tmp_path)
     assert [pytest.approx(hits) for hits in found["document"]] == found["english"]
 
 
-def test_a_fixed_language_reads_every_document(tmp_path):
-    index = IndexSettings(bm25_language="english")
-    release = _open(tmp_path, [_build(tmp_path, "fixed", _rows(_TEXTS), index)], index)
-    assert set(_found(release, "running")) == {"en-runs"}
-    assert _found(release, "Häuser") == {}
-    assert set(_found(release, "die das")) == {"de-haus"}
-    release.close()
-
-
 def test_a_shard_made_from_an_earlier_one_weighs_words_like_one_made_anew(tmp_path):
     index, rows = IndexSettings(), {row["doc_id"]: row for row in _rows(_TEXTS)}
     changed = {**_TEXTS, "de-haus": ("en", "the old house of the river"), "neu": ("de", "die Häuser der Stadt")}
@@ -179,7 +148,7 @@ def test_releases_of_earlier_versions_keep_their_ids():
         '"bm25_average_terms":100.0,"bm25_language":"english"'
     )
     assert IndexSettings(bm25_language="english").identity == constants + "}"
-    # Its tokenizer is its own.
+    # It has read words as they are written.
     assert IndexSettings(store="weaviate").identity == constants + ',"store":"weaviate"}'
     assert IndexSettings(bm25_fallback_language="german").identity != IndexSettings().identity
 
