@@ -107,7 +107,8 @@ class Wire:
 
     def settings(self, **more):
         """Give settings that reach this server and lose no time; the environment may hold those of a real one."""
-        own = {"url": self.url, "grpc_port": self.grpc_port, "load_pause_s": 0, "insert_timeout_s": 2}
+        own = {"url": self.url, "grpc_port": self.grpc_port}
+        own |= {"load_pause_s": 0, "load_stall_s": 20, "insert_timeout_s": 2}
         return WeaviateSettings(_env_prefix="FOREBAY_NOT_THE_DOUBLE_", **{**own, **more})
 
     def take(self, call):

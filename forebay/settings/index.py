@@ -166,6 +166,10 @@ class WeaviateSettings(BaseSettings):
     """How often a block of chunks is sent before its load fails."""
     load_pause_s: float = Field(default=2.0, ge=0)
     """Pause before a block is sent a second time; twice as long each time after."""
+    load_stall_s: float = Field(default=600.0, gt=0)
+    """Longest time that the cluster may take no chunk, that of a server which is away included; then the rest of the
+    block is sent again over a new connection. A server that ran out of memory is waited for as long as it asks: 300 s,
+    unless it says otherwise."""
     insert_timeout_s: float = Field(default=90.0, gt=0)
     """Longest time that one write, or a count of what was written, may take."""
     query_timeout_s: float = Field(default=5.0, gt=0)

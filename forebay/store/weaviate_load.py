@@ -17,6 +17,7 @@ from forebay.settings import IndexSettings, WeaviateSettings
 from forebay.store.stems import ChunkStems
 from forebay.store.weaviate_counts import count_chunks
 from forebay.store.weaviate_schema import LOAD, PARTITION, chunk_properties
+from forebay.store.weaviate_stall import ended_if_stalled
 from forebay.store.weaviate_tenants import Tenancy, tenant_of
 
 __all__ = ["PartitionLoad"]
@@ -134,9 +135,13 @@ class PartitionLoad:
         """
         reason = "the stream ended early"
         try:
-            with self._tenancy.stream() as add:
+            with (
+                self._tenancy.stream() as add,
+                ended_if_stalled(self._settings.load_stall_s, self._tenancy.disconnect) as get_on,
+            ):
                 for key, item in objects.items():
                     add(properties=item.properties, uuid=key, vector=item.vector, tenant=item.tenant)
+                    get_on()
         # Where the client's own thread has died, it raises whatever that thread died of, or a bare Exception.
         except Exception as exc:
             reason = str(exc)

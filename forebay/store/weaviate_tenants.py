@@ -100,6 +100,10 @@ class Tenancy:
             with self._collection.batch.stream() as stream:
                 yield lambda tenant, **item: stream.add_object(**item)
 
+    def disconnect(self) -> None:
+        """Break off what is under way; the next stream connects again."""
+        self._client.close()
+
     def sent(self) -> tuple[BatchObjectReturn, Sequence[ErrorObject]]:
         """Tell what the last stream stored, and what failed."""
         batch = self._client.batch if self.has_tenants else self._collection.batch

@@ -119,6 +119,16 @@ def test_a_server_that_is_away_after_it_ran_out_of_memory_is_waited_for(wire, op
     assert held_objects(wire) == undisturbed
 
 
+@pytest.mark.parametrize("kind", ["shutting_down", "out_of_memory"])
+def test_messages_that_a_server_loses_as_it_goes_are_not_waited_for_for_ever(wire, open_store, kind):
+    # The client still hands chunks over, which slow answers see to.
+    rows = _many_rows(2000)
+    wire.ack_s, wire.faults["stream"] = 0.05, [Fault(kind, 450)]
+    assert load(open_store(load_stall_s=4), rows, size=len(rows)) == len(rows)
+    assert wire.failures == [kind]
+    assert held_objects(wire).keys() == {row["chunk_id"] for row in rows}
+
+
 def test_a_server_that_runs_out_of_memory_and_stays_is_asked_again(wire, open_store, undisturbed):
     # The client waits for a restart until the time of a write is over.
     wire.faults["stream"] = [Fault("still_out_of_memory", 150)]
