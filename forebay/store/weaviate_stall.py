@@ -14,10 +14,10 @@ __all__ = ["ended_if_stalled"]
 
 @contextmanager
 def ended_if_stalled(limit_s: float, end: Callable[[], None]) -> Generator[Callable[[], None]]:
-    """Watch the body, which calls what this gives whenever it gets on; `end` is called, once, where it doesn't.
+    """Watch the body, which calls what this gives whenever it gets on; `end` is called each time that it doesn't.
 
     Args:
-        limit_s: Longest time without getting on.
+        limit_s: Longest time without getting on, the body's beginning and the last end included.
         end: Breaks off what the body waits for; called from another thread.
     """
     got_on_at, is_over = time.monotonic(), threading.Event()
@@ -27,10 +27,10 @@ def ended_if_stalled(limit_s: float, end: Callable[[], None]) -> Generator[Calla
         got_on_at = time.monotonic()
 
     def watch() -> None:
-        while (left_s := got_on_at + limit_s - time.monotonic()) > 0:
-            if is_over.wait(left_s):
-                return
-        end()
+        while not is_over.wait(max(0.0, got_on_at + limit_s - time.monotonic())):
+            if time.monotonic() >= got_on_at + limit_s:
+                end()
+                get_on()
 
     watcher = threading.Thread(target=watch, name="stall watch", daemon=True)
     watcher.start()
