@@ -9,7 +9,7 @@ import semchunk
 
 from forebay.chunks import CHUNKER_VERSION, ChunkLimits, embedded_text
 from forebay.documents import content_hash
-from spark_jobs.chunk_documents.sections import sections_of
+from spark_jobs.chunk_documents.sections import Section, sections_of
 
 __all__ = ["Chunker", "Piece", "chunker_fingerprint"]
 
@@ -54,18 +54,30 @@ class Chunker:
             Pieces in the order of the text; `text[start:end]` of the document is a piece's text, and its embedded
             text, title and headings included, fits `ChunkLimits.max_tokens`.
         """
-        quarter = self._limits.max_tokens // 4
-        title = self._fit(title, quarter)
-        for section in sections_of(text, format_name):
-            heading_path = self._fit(section.heading_path, quarter)
-            context = self._count(embedded_text(title, heading_path, ""))
-            budget = max(_MIN_TEXT_TOKENS, self._limits.max_tokens - context)
-            body = text[section.start : section.end]
-            for start, end in self._spans(body, budget):
-                piece = body[start:end]
-                n_tokens = context + self._count(piece)
-                first, last = section.start + start, section.start + end
-                yield Piece(title, heading_path, section.page, piece, first, last, n_tokens)
+        title = self._fit(title, self._limits.max_tokens // 4)
+        pieces = [piece for section in sections_of(text, format_name) for piece in self._cut(title, text, section)]
+        told = self._told(pieces)
+        if not told:
+            # Headings without text below them: then they are the text.
+            pieces = list(self._cut(title, text, Section("", 0, len(text))))
+            told = self._told(pieces)
+        # Every document has a chunk, even one whose characters the model has no tokens for.
+        yield from told or pieces[:1]
+
+    def _told(self, pieces: list[Piece]) -> list[Piece]:
+        """Leave out what the model reads nothing of, such as a page of characters that can't be seen."""
+        return [piece for piece in pieces if self._count(piece.text)]
+
+    def _cut(self, title: str, text: str, section: Section) -> Iterator[Piece]:
+        heading_path = self._fit(section.heading_path, self._limits.max_tokens // 4)
+        context = self._count(embedded_text(title, heading_path, ""))
+        budget = max(_MIN_TEXT_TOKENS, self._limits.max_tokens - context)
+        body = text[section.start : section.end]
+        for start, end in self._spans(body, budget):
+            piece = body[start:end]
+            n_tokens = context + self._count(piece)
+            first, last = section.start + start, section.start + end
+            yield Piece(title, heading_path, section.page, piece, first, last, n_tokens)
 
     def _spans(self, body: str, budget: int) -> list[tuple[int, int]]:
         if len(body) < budget * _MAX_CHARS_PER_TOKEN and self._count(body) <= budget:

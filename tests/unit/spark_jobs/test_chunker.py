@@ -15,6 +15,11 @@ def _words(text):
     return len(text.split())
 
 
+def _visible(text):
+    # As BERT's tokenizer does, which drops what can't be seen.
+    return len(text.replace("\u200b", " ").split())
+
+
 def test_sections_follow_the_headings():
     found = [
         (section.heading_path, _MARKDOWN[section.start : section.end].strip())
@@ -73,6 +78,33 @@ def test_a_long_title_leaves_room_for_text():
     (piece,) = chunker.split("word " * 500, "A short text.", "text")
     assert piece.n_tokens <= 64
     assert piece.text == "A short text."
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("# A project\n", ["# A project"]),
+        ("# One\n\n## Two\n", ["# One\n\n## Two"]),
+        ("A project\n=========\n", ["A project\n========="]),
+        ("#\n", ["#"]),
+        ("# One\n\n\u200b\n", ["# One\n\n\u200b"]),
+    ],
+)
+def test_headings_without_text_are_the_text(text, pieces):
+    chunker = Chunker(ChunkLimits(max_tokens=64, overlap_tokens=8), _visible)
+    assert [piece.text for piece in chunker.split("", text, "markdown")] == pieces
+
+
+def test_a_page_that_the_model_reads_nothing_of_is_no_chunk():
+    chunker = Chunker(ChunkLimits(max_tokens=64, overlap_tokens=8), _visible)
+    pieces = list(chunker.split("Title", "one\f\u200b\u200b\fthree", "pages"))
+    assert [(piece.text, piece.page) for piece in pieces] == [("one", 1), ("three", 3)]
+
+
+def test_a_document_of_which_the_model_reads_nothing_still_has_a_chunk():
+    chunker = Chunker(ChunkLimits(max_tokens=64, overlap_tokens=8), _visible)
+    (piece,) = chunker.split("", "\u200b\f\u200b", "pages")
+    assert (piece.text, piece.n_tokens) == ("\u200b\f\u200b", 0)
 
 
 def test_the_fingerprint_names_settings_and_model():
