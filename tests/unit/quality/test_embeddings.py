@@ -23,9 +23,7 @@ def test_a_model_that_gives_many_texts_one_vector_is_found_out(tmp_path, texts, 
     table.prepare("r")
     vectors = np.random.default_rng(0).normal(size=(different, 16)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    rows = [
-        {"text_hash": str(number), "vector": vectors[number % different], "run_id": "r"} for number in range(texts)
-    ]
+    rows = [{"text_hash": str(number), "vector": vectors[number % different], "run_id": "r"} for number in range(texts)]
     table.append(pa.Table.from_pylist(rows, schema))
     outcomes = check_embeddings(table, missing=0, duplicates=0, run_id="r", docs=tmp_path / "quality")
     verdicts = {outcome.name: outcome.passed for outcome in outcomes}

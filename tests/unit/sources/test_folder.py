@@ -1,8 +1,11 @@
 import base64
+import errno
 import io
 import json
 import os
 import pickle
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -107,6 +110,82 @@ def test_what_is_gone_since_it_was_listed_is_unreadable(tmp_path):
     (tmp_path / "source").rmdir()
     with pytest.raises(UnreadableError, match=f"the whole folder '{tmp_path}/source' is gone"):
         list(source.read(unit, 10))
+
+
+@pytest.mark.parametrize(
+    "replace",
+    [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/etc/passwd"), lambda path: path.symlink_to(path)],
+    ids=["pipe", "folder", "link", "loop"],
+)
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "sub/a.parquet"])
+def test_what_takes_a_files_place_after_it_was_listed_is_not_opened(tmp_path, replace, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("x")
+    source = FolderSource(tmp_path)
+    (unit,) = source.changes().units
+    path.unlink()
+    replace(path)
+    with pytest.raises(UnreadableError, match="no file in its place") as caught:
+        list(source.read(unit, 10))
+    assert caught.value.reason == RejectionReason.CHANGED_WHILE_READ
+
+
+def test_a_folder_that_becomes_a_link_leads_nowhere(tmp_path):
+    for name in ("source/sub", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "a.txt").write_text(name)
+    source = FolderSource(tmp_path / "source")
+    (unit,) = source.changes().units
+    (tmp_path / "source" / "sub").rename(tmp_path / "aside")
+    (tmp_path / "source" / "sub").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UnreadableError, match="a link before it"):
+        list(source.read(unit, 10))
+
+
+@pytest.fixture
+def well(tmp_path):
+    """A folder whose removal by Python would call itself too often."""
+    yield tmp_path / "well"
+    subprocess.run(["rm", "-rf", tmp_path / "well"], check=True)
+
+
+def test_folders_may_lie_very_deep(well):
+    depth = sys.getrecursionlimit() + 100
+    well.mkdir()
+    descriptor = os.open(well, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=descriptor)
+        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    with open(os.open("a.txt", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor), "w") as stream:
+        stream.write("deep")
+    os.close(descriptor)
+    source = FolderSource(well)
+    (unit,) = source.changes().units
+    assert unit.uri == "d/" * depth + "a.txt"
+    assert [record.data for record in source.read(unit, 10)] == [b"deep"]
+
+
+def test_a_source_may_be_given_as_a_link(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.txt").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "folder" / "a.txt")
+    assert read(tmp_path / "link", "a.txt") == [Record("a.txt", 0, b"x", "text")]
+    assert read(tmp_path / "link.txt", "link.txt") == [Record("link.txt", 0, b"x", "text")]
+
+
+def test_what_can_not_be_looked_at_is_an_error_and_no_deletion(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("x")
+
+    def stale(path):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+
+    monkeypatch.setattr("forebay.sources.folder.os.lstat", stale)
+    with pytest.raises(ConfigurationError, match=r"a\.txt.*can't be read \(Stale file handle\)"):
+        FolderSource(tmp_path).changes()
 
 
 @pytest.mark.parametrize("is_left_empty", [True, False], ids=["mount point", "nothing"])
