@@ -18,6 +18,8 @@ _MAX_CONTEXT_CHARS = 200
 _CACHED_COUNTS = 512
 # Longer texts are not even counted before they are cut.
 _MAX_CHARS_PER_TOKEN = 50
+# Python's own limit of calls is 1,000: so many characters have at most 447 runs of different lengths.
+_BLOCK_CHARS = 100_000
 
 
 def chunker_fingerprint(limits: ChunkLimits, model_revision: str) -> str:
@@ -83,16 +85,38 @@ class Chunker:
         if len(body) < budget * _MAX_CHARS_PER_TOKEN and self._count(body) <= budget:
             # With an overlap, semchunk cuts even a text that fits.
             return [(len(body) - len(body.lstrip()), len(body.rstrip()))]
-        if budget not in self._by_budget:
-            self._by_budget[budget] = semchunk.chunkerify(self._count, budget, memoize=False)
         overlap = min(self._limits.overlap_tokens, budget // 2) or None
-        # Untyped: the result depends on the arguments in a way that semchunk annotates too widely.
-        result: Any = self._by_budget[budget](body, offsets=True, overlap=overlap)
-        _, offsets = result
-        return [(start, end) for start, end in offsets if body[start:end].strip()]
+        spans: list[tuple[int, int]] = []
+        for first, last in _blocks(body):
+            # Untyped: the result depends on the arguments in a way that semchunk annotates too widely.
+            result: Any = self._splitter(budget)(body[first:last], offsets=True, overlap=overlap)
+            _, offsets = result
+            spans += [(first + start, first + end) for start, end in offsets]
+        return [(start, end) for start, end in spans if body[start:end].strip()]
+
+    def _splitter(self, budget: int) -> semchunk.Chunker:
+        if budget not in self._by_budget:
+            self._by_budget[budget] = semchunk.chunkerify(self._size, budget, memoize=False)
+        return self._by_budget[budget]
+
+    def _size(self, text: str) -> int:
+        # semchunk takes steps of one character where it counts nothing, such as in characters that can't be seen.
+        return max(self._count(text), len(text) // _MAX_CHARS_PER_TOKEN)
 
     def _fit(self, text: str, budget: int) -> str:
         text = text.strip()[:_MAX_CONTEXT_CHARS]
         while (n_tokens := self._count(text)) > budget:
             text = text[: len(text) * budget // n_tokens].strip()
         return text
+
+
+def _blocks(body: str) -> Iterator[tuple[int, int]]:
+    """Divide a long text where a line ends, or a word: semchunk calls itself for every length of runs of blanks."""
+    start = 0
+    while len(body) - start > _BLOCK_CHARS:
+        end = start + _BLOCK_CHARS
+        places = (body.rfind(blank, start + 1, end) for blank in ("\n", " "))
+        end = next((place for place in places if place > start), end)
+        yield start, end
+        start = end
+    yield start, len(body)
