@@ -97,6 +97,7 @@ class RejectionReason(StrEnum):
     """Why a document was not accepted."""
 
     UNREADABLE = "unreadable"
+    GONE = "gone"
     UNSUPPORTED_FORMAT = "unsupported_format"
     BINARY_CONTENT = "binary_content"
     UNKNOWN_ENCODING = "unknown_encoding"

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from forebay.documents import RejectionReason
 from forebay.errors import ConfigurationError
 from forebay.sources.contract import Changes, ReadUnit, Record, Rejected, UnreadableError
-from forebay.sources.formats import units_of_file
+from forebay.sources.formats import is_range, units_of_file
 from forebay.sources.listing import listing_cursor
 from forebay.sources.names import printable
 from forebay.sources.records import steady_records
@@ -69,7 +69,7 @@ class FolderSource:
 
     def _read(self, unit: ReadUnit, max_bytes: int) -> Iterator[Record | Rejected]:
         with self._opened(unit.address) as stream:
-            before = _version(os.fstat(stream.fileno()))
+            before = unit.version if is_range(unit) else _version(os.fstat(stream.fileno()))
 
             def require_unchanged() -> None:
                 if _version(os.fstat(stream.fileno())) != before:

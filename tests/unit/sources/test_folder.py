@@ -257,6 +257,27 @@ def test_a_large_jsonl_file_is_cut_into_ranges_that_hold_each_row_once(tmp_path,
     assert len({record.uri for record in records}) == len(rows)
 
 
+def test_ranges_of_a_file_that_is_written_to_between_them_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "_RANGE_BYTES", 20)
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n' * 3)
+    source = FolderSource(tmp_path)
+    first, *others = source.changes().units
+    assert len(list(source.read(first, 100))) == 2
+    (tmp_path / "a.jsonl").write_text('{"text": "two, and more"}\n' * 3)
+    for unit in others:
+        with pytest.raises(UnreadableError) as caught:
+            list(source.read(unit, 100))
+        assert caught.value.reason == RejectionReason.CHANGED_WHILE_READ
+
+
+def test_a_file_of_one_range_may_have_grown_since_it_was_listed(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n')
+    source = FolderSource(tmp_path)
+    (unit,) = source.changes().units
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    assert [record.data for record in source.read(unit, 100)] == [b'{"text": "one"}']
+
+
 def test_rows_of_a_parquet_file_become_records(tmp_path):
     pq.write_table(pa.table({"id": ["a", "b"], "text": ["one", "x" * 100]}), tmp_path / "a.parquet")
     record, rejected = read(tmp_path, "a.parquet", max_bytes=50)
