@@ -286,6 +286,22 @@ def test_rows_of_a_parquet_file_become_records(tmp_path):
     assert (rejected.uri, rejected.reason) == ("a.parquet#row=2", RejectionReason.TOO_LARGE)
 
 
+def test_a_parquet_file_that_unpacks_too_far_is_refused_from_there_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("forebay.sources.records._GROWTH_FROM_BYTES", 2**20)
+    rows = pa.DictionaryArray.from_arrays(pa.array([0] * 10_000, pa.int32()), ["x" * 1000])
+    pq.write_table(pa.table({"text": rows}), tmp_path / "bomb.parquet")
+    size_bytes = (tmp_path / "bomb.parquet").stat().st_size
+    assert size_bytes < 8000
+    *records, last = read(tmp_path, "bomb.parquet", max_bytes=2000)
+    assert (last.reason, last.uri) == (RejectionReason.EXPANDS_TOO_FAR, f"bomb.parquet#row={len(records) + 1}")
+    assert len(records) == max(2**20, 1000 * size_bytes) // len(records[0].data)
+
+
+def test_a_small_parquet_file_may_have_large_rows(tmp_path):
+    pq.write_table(pa.table({"text": ["x" * 100_000] * 100}), tmp_path / "a.parquet")
+    assert len(read(tmp_path, "a.parquet", max_bytes=2**20)) == 100
+
+
 @pytest.mark.parametrize("data", [b"", b"no parquet"])
 def test_an_unreadable_parquet_file_is_rejected(tmp_path, data):
     (tmp_path / "a.parquet").write_bytes(data)
