@@ -1,6 +1,5 @@
 """Turn one unit of a source into documents and rejects; nothing here raises for bad input."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ from forebay.documents import RejectionReason
 from forebay.sources.contract import ReadUnit, Record, Rejected, Source, UnreadableError
 from spark_jobs.parse_documents.identity import NO_WORDS, has_words, id_of_place
 from spark_jobs.parse_documents.readers.contract import UnparsableError
+from spark_jobs.parse_documents.readers.fields import fields_as_json
 from spark_jobs.parse_documents.readers.registry import read_document
 from spark_jobs.parse_documents.rows import parse_row
 
@@ -70,7 +70,7 @@ def _parse(unit: ReadUnit, record: Record, parser_timeout_s: float) -> Parsed | 
         doc_id = record.doc_id or id_of_place(record.uri)
         if not has_words(found.text):
             raise UnparsableError(RejectionReason.BLANK_TEXT, NO_WORDS, doc_id)
+        metadata = fields_as_json({**record.metadata, **found.metadata}, doc_id)
     except UnparsableError as exc:
         return Rejected(record.uri, record.position, exc.reason, exc.detail, exc.doc_id or record.doc_id)
-    metadata = json.dumps({**record.metadata, **found.metadata}, sort_keys=True, ensure_ascii=False)
     return Parsed(unit.uri, record.position, doc_id, found.title.strip(), found.text, found.format, metadata)

@@ -8,7 +8,7 @@ from forebay.sources.contract import Record
 from spark_jobs.parse_documents.identity import MAX_ID_CHARS, NO_WORDS, has_words, id_of_place
 from spark_jobs.parse_documents.readers.contract import UnparsableError
 from spark_jobs.parse_documents.readers.encodings import decode
-from spark_jobs.parse_documents.readers.fields import filterable_fields
+from spark_jobs.parse_documents.readers.fields import fields_as_json, filterable_fields
 
 __all__ = ["Row", "parse_row"]
 
@@ -54,7 +54,7 @@ def parse_row(record: Record) -> Row:
         doc_id=doc_id,
         title=_without_surrogates(title).strip() if isinstance(title, str) else "",
         text=text,
-        metadata=_without_surrogates(json.dumps(metadata, sort_keys=True, ensure_ascii=False)),
+        metadata=_without_surrogates(fields_as_json(metadata, doc_id)),
     )
 
 

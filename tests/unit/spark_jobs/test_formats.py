@@ -91,6 +91,17 @@ def test_metadata_keeps_what_can_be_filtered(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
 @pytest.mark.parametrize(
+    "fields", [{"note": "x" * 2**16}, {f"field {number}": number for number in range(5000)}], ids=["long", "many"]
+)
+def test_metadata_that_would_outweigh_the_text_is_refused(tmp_path, name, fields):
+    data = _rows({"_id": "1", "text": "x", "metadata": fields})
+    (rejected,) = _parse(tmp_path, name, data, limit=2**20)
+    assert (rejected.reason, rejected.doc_id) == (Reason.TOO_LARGE, "1" if name == "a.jsonl" else name)
+    assert "metadata" in rejected.detail
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+@pytest.mark.parametrize(
     ("fields", "kept"),
     [
         ({"tenant": "acme", "groups": ["hr", "board", "hr"]}, {"tenant": "acme", "groups": ["board", "hr"]}),
