@@ -10,7 +10,7 @@ from forebay.settings import ChunkSettings
 
 __all__ = ["CHUNKER_VERSION", "CHUNKS", "ChunkLimits", "chunk_id", "chunk_limits", "embedded_text"]
 
-CHUNKER_VERSION = "3"
+CHUNKER_VERSION = "4"
 """Version of the chunker, changed by hand with what it gives: documents that another one cut are cut again."""
 
 CHUNKS = pa.schema(

@@ -19,7 +19,7 @@ __all__ = [
     "partition_number",
 ]
 
-PARSER_VERSION = "4"
+PARSER_VERSION = "5"
 """Version of the parsers, changed by hand with what they give: files that another one read are read again."""
 
 DOCUMENTS = pa.schema(
@@ -97,6 +97,7 @@ class RejectionReason(StrEnum):
     """Why a document was not accepted."""
 
     UNREADABLE = "unreadable"
+    GONE = "gone"
     UNSUPPORTED_FORMAT = "unsupported_format"
     BINARY_CONTENT = "binary_content"
     UNKNOWN_ENCODING = "unknown_encoding"

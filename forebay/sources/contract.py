@@ -75,7 +75,11 @@ class Changes:
 
 
 class UnreadableError(ForebayError):
-    """A unit can't be read; costs its documents, never the job."""
+    """A unit can't be read, which never costs the job.
+
+    With `UNREADABLE` and `CHANGED_WHILE_READ` a snapshot's unit keeps the documents of its last reading, and is read
+    again by the next run; with every other reason they are gone.
+    """
 
     def __init__(self, reason: RejectionReason, detail: str) -> None:
         super().__init__(detail)

@@ -4,7 +4,7 @@ import posixpath
 
 from forebay.sources.contract import ReadUnit
 
-__all__ = ["FORMATS", "GOLDEN_FILES", "format_of", "units_of_file"]
+__all__ = ["FORMATS", "GOLDEN_FILES", "format_of", "is_range", "units_of_file"]
 
 FORMATS = {
     ".txt": "text",
@@ -53,3 +53,8 @@ def units_of_file(uri: str, address: bytes, version: str, size_bytes: int) -> li
         ReadUnit(uri, format_name, version, address, start, min(start + step, size_bytes))
         for start in range(0, max(size_bytes, 1), step)
     ]
+
+
+def is_range(unit: ReadUnit) -> bool:
+    """Say whether a unit may be one range of several: all must be of the version that was listed to fit together."""
+    return unit.format == "jsonl" and (unit.start > 0 or unit.end - unit.start == _RANGE_BYTES)

@@ -8,7 +8,7 @@ from typing import Any
 from forebay.documents import RejectionReason
 from forebay.errors import ConfigurationError
 from forebay.sources.contract import Changes, ReadUnit, Record, Rejected, UnreadableError
-from forebay.sources.formats import units_of_file
+from forebay.sources.formats import is_range, units_of_file
 from forebay.sources.listing import listing_cursor
 from forebay.sources.names import is_hidden, printable, refuse_credentials
 from forebay.sources.records import READ_BYTES, steady_records
@@ -65,7 +65,7 @@ class ObjectStoreSource:
         """
         files, _ = _open_store(self._name)
         path = unit.address.decode()
-        before = _current_version(files, path)
+        before = unit.version if is_range(unit) else _current_version(files, path)
 
         def require_unchanged() -> None:
             if _current_version(files, path) != before:

@@ -17,6 +17,9 @@ READ_BYTES = 4 * 2**20
 """How much of a large file is asked for at once."""
 _BATCH_ROWS = 256
 _BATCH_BYTES = 16 * 2**20
+# A column that repeats one long text is a few hundred bytes, however many rows it has.
+_MAX_GROWTH = 1000
+_GROWTH_FROM_BYTES = 2**30
 
 
 def steady_records(
@@ -78,12 +81,17 @@ def _parquet_rows(unit: ReadUnit, stream: BinaryIO, max_bytes: int) -> Iterator[
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    number = 0
+    number, left = 0, max(_GROWTH_FROM_BYTES, _MAX_GROWTH * (unit.end - unit.start))
     try:
         for row in _rows(pq.ParquetFile(stream, buffer_size=READ_BYTES, pre_buffer=False)):
             number += 1
             place = f"{unit.uri}#row={number}"
             data = json.dumps(row, default=str).encode()
+            left -= len(data)
+            if left < 0:
+                detail = f"from here on its rows are more than {_MAX_GROWTH} times what the file is; split the file"
+                yield Rejected(place, number, RejectionReason.EXPANDS_TOO_FAR, detail)
+                return
             if len(data) > max_bytes:
                 yield Rejected(place, number, RejectionReason.TOO_LARGE, f"a row larger than {max_bytes} bytes")
             else:

@@ -40,6 +40,8 @@ _ENDINGS = {
 """File endings of what a server says that it sends."""
 _VAGUE = ("", "text/plain", "application/octet-stream", "binary/octet-stream")
 """What servers say of files that they don't know; the address tells more."""
+_GONE = frozenset({404, 410})
+"""What servers answer for pages that aren't there, whatever the sitemap says (RFC 9110, 15.5)."""
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?((?:iso-8859|windows|koi8|euc|shift|gb|big5)[a-z0-9_-]*)", re.IGNORECASE)
 """Encodings that are taken from the server; the readers find out Unicode by themselves."""
 
@@ -105,7 +107,8 @@ class SitemapSource:
         url = unit.address.decode()
         page = self._guard().fetch(url, max_bytes, only_host=httpx.URL(url).host)
         if page.status != 200:
-            raise UnreadableError(RejectionReason.UNREADABLE, f"the server answered {page.status}")
+            reason = RejectionReason.GONE if page.status in _GONE else RejectionReason.UNREADABLE
+            raise UnreadableError(reason, f"the server answered {page.status}")
         format_name = _format(page)
         if format_name == "unsupported":
             kind = printable(page.content_type[:80].encode()) or "an unknown type"

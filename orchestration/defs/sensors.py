@@ -4,21 +4,27 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import dagster as dg
 
 from forebay.documents import content_hash
 from forebay.settings import CorpusSettings, PathSettings
+from forebay.sources.contract import Changes
 from forebay.sources.registry import open_source
 from orchestration.abandoned_runs import end_abandoned_runs
 from orchestration.defs.automation import ACTIVE, ALL_SHARDS, INCREMENTAL, INGEST_JOB, backfill_job, ingest_job
+from orchestration.listing import Listing
 from orchestration.run_report import report_failed_run
 from orchestration.sources import absolute_sources
 
 __all__ = ["SENSORS"]
 
-# Dagster ends a tick after 60 s; a source that was begun is looked at to its end.
+# Dagster ends a tick after 60 s, and what it has found is lost.
 _BUDGET_S = 30.0
+
+# Listings that took longer than their tick, by source: the process stays, and a later tick takes what they found.
+_UNDER_WAY: dict[str, Listing] = {}
 
 
 @dataclass
@@ -89,13 +95,21 @@ def sources_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.
 
 def _look(watch: _Watch, sources: Sequence[str]) -> _Look:
     look, began = _Look(), time.monotonic()
+    for name in _UNDER_WAY.keys() - set(sources):
+        del _UNDER_WAY[name]
     for name in watch.order(sources):
-        if time.monotonic() - began > _BUDGET_S:
+        left_s = _BUDGET_S - (time.monotonic() - began)
+        if left_s < 0:
             look.next = name
             break
         before = watch.cursors.get(name)
+        listing = _UNDER_WAY.pop(name, None) or Listing(partial(_changes, name, before))
+        if not listing.is_done_within(left_s):
+            _UNDER_WAY[name] = listing
+            look.problems.append(f"{name}: it is still being listed; a later tick looks again")
+            continue
         try:
-            changes = open_source(name).changes(before)
+            changes = listing.result()
         except Exception as exc:
             # A connector's library may raise anything; the other sources have nothing to do with it.
             look.problems.append(f"{name}: {exc}")
@@ -104,6 +118,10 @@ def _look(watch: _Watch, sources: Sequence[str]) -> _Look:
         is_new = changes.cursor != before and (changes.is_snapshot or bool(changes.units))
         (look.changed if is_new else look.idle)[name] = changes.cursor
     return look
+
+
+def _changes(name: str, cursor: str | None) -> Changes:
+    return open_source(name).changes(cursor)
 
 
 @dg.sensor(minimum_interval_seconds=300, default_status=dg.DefaultSensorStatus.RUNNING)

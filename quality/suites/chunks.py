@@ -67,7 +67,7 @@ def check_chunks(
                 [
                     gxe.ExpectTableColumnsToMatchOrderedList(column_list=list(chunks.schema.names), meta=complete),
                     gxe.ExpectColumnValuesToBeUnique(column="chunk_id", meta=unique),
-                    gxe.ExpectColumnValuesToBeBetween(column="n_tokens", min_value=1, max_value=max_tokens, meta=fits),
+                    gxe.ExpectColumnValuesToBeBetween(column="n_tokens", min_value=0, max_value=max_tokens, meta=fits),
                     gxe.ExpectColumnValuesToMatchRegex(column="text", regex=r"\S", meta=text),
                 ],
             ),

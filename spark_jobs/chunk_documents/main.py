@@ -181,7 +181,7 @@ def _observed(rows: DataFrame, observation: Observation, max_tokens: int) -> Dat
     return rows.observe(
         observation,
         count_where(F.length(F.trim("text")) == 0, "blank_chunks"),
-        count_where((F.col("n_tokens") > max_tokens) | (F.col("n_tokens") < 1), "chunks_over_budget"),
+        count_where(F.col("n_tokens") > max_tokens, "chunks_over_budget"),
         count_where(F.col("end_char") <= F.col("start_char"), "chunks_without_place"),
     )
 

@@ -24,6 +24,8 @@ from spark_jobs.parse_documents.transforms import (
     latest_of_each,
     parsed_rows,
     rejects_of,
+    unread_units,
+    without_documents_of,
     without_duplicate_ids,
 )
 from spark_jobs.pipes import JobOrders
@@ -80,14 +82,19 @@ class Ingestion:
         idle = SourceCounts.idle(self._tables, source.name)
         if plan.is_idle:
             return idle
-        around = self._documents_around(source.name, plan).persist()
-        replaced, taken = around.where("is_replaced"), around.where("NOT is_replaced")
+        around = self._documents_around(source.name, plan.kept).persist()
         parsed = parsed_rows(self._spark, source, plan.units, self._corpus)
         resolve = without_duplicate_ids if listing.is_snapshot else latest_of_each
         # On disk: texts would fill the memory of a driver that has many.
-        resolved = resolve(parsed, taken).persist(StorageLevel.DISK_ONLY)
+        read = resolve(parsed, around.where("NOT is_replaced")).persist(StorageLevel.DISK_ONLY)
+        resolved, replaced = read, around.where("is_replaced")
+        if listing.is_snapshot and (unread := unread_units(read)):
+            # As if nothing had changed there: what was read of it may be half of what it is.
+            kept = self._documents_around(source.name, plan.kept | unread)
+            resolved = resolve(without_documents_of(read, unread), kept.where("NOT is_replaced"))
+            replaced = kept.where("is_replaced")
         counts = self._write_rows(resolved, replaced, source.name, plan, listing)
-        resolved.unpersist()
+        read.unpersist()
         around.unpersist()
         left = idle.unchanged - counts["changed"] - counts["deleted"]
         where = f"source = {sql_text(source.name)}"
@@ -122,13 +129,13 @@ class Ingestion:
     def _own_rejects(self, source: Source) -> str:
         return f"source = {sql_text(source.name)} AND run_id = {sql_text(self._orders.run_id)}"
 
-    def _documents_around(self, source: str, plan: ReadingPlan) -> DataFrame:
+    def _documents_around(self, source: str, kept_units: frozenset[str]) -> DataFrame:
         """Read the keys of the table, and say of each document whether this run's units replace it (`is_replaced`)."""
         keys = self._read(["doc_id", "content_hash", "source", "uri"])
         is_ours = F.col("source") == source
-        if not plan.kept:
+        if not kept_units:
             return keys.select("doc_id", "content_hash", is_ours.alias("is_replaced"))
-        kept = self._spark.createDataFrame(pa.table({"uri": sorted(plan.kept)})).withColumn("_is_kept", F.lit(True))
+        kept = self._spark.createDataFrame(pa.table({"uri": sorted(kept_units)})).withColumn("_is_kept", F.lit(True))
         marked = keys.join(kept, "uri", "left")
         return marked.select("doc_id", "content_hash", (is_ours & F.isnull("_is_kept")).alias("is_replaced"))
 

@@ -53,15 +53,15 @@ def ingest(orders: JobOrders, report: Reporter) -> None:
         # The rejects explain a failure, so they are shown whatever the checks say.
         tables.quarantine.publish()
         report.materialization(tables.documents, changed=_summed(counts), **_details(tables, orders, counts))
-        if not all(outcome.passed for outcome in outcomes):
-            tables.restore()
-            raise QualityError("the documents failed a blocking check; the document table stays as it was.")
         if gone := [source.name for source, changes, _ in work if changes.is_snapshot and ingestion.has_lost(source)]:
             tables.restore()
             raise ConfigurationError(
                 f"the source {gone[0]!r} went away while it was read, so the document table stays as it was; see that "
                 "it stays (is it mounted?), and run again."
             )
+        if not all(outcome.passed for outcome in outcomes):
+            tables.restore()
+            raise QualityError("the documents failed a blocking check; the document table stays as it was.")
         tables.publish(duplicates)
         for source, changes, plan in work:
             ingestion.settle(source, plan, changes)

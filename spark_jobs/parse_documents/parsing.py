@@ -1,12 +1,13 @@
 """Turn one unit of a source into documents and rejects; nothing here raises for bad input."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from forebay.documents import RejectionReason
 from forebay.sources.contract import ReadUnit, Record, Rejected, Source, UnreadableError
+from spark_jobs.parse_documents.identity import NO_WORDS, has_words, id_of_place
 from spark_jobs.parse_documents.readers.contract import UnparsableError
+from spark_jobs.parse_documents.readers.fields import fields_as_json
 from spark_jobs.parse_documents.readers.registry import read_document
 from spark_jobs.parse_documents.rows import parse_row
 
@@ -60,16 +61,16 @@ def parse_unit(
 
 def _parse(unit: ReadUnit, record: Record, parser_timeout_s: float) -> Parsed | Deleted | Rejected:
     if record.is_deleted:
-        return Deleted(unit.uri, record.position, record.doc_id or record.uri)
+        return Deleted(unit.uri, record.position, record.doc_id or id_of_place(record.uri))
     try:
         if record.format == "row":
             row = parse_row(record)
             return Parsed(unit.uri, record.position, row.doc_id, row.title, row.text, "text", row.metadata)
         found = read_document(record.data, record.format, timeout_s=parser_timeout_s)
-        doc_id = record.doc_id or record.uri
-        if not found.text.strip():
-            raise UnparsableError(RejectionReason.BLANK_TEXT, "no text but white space", doc_id)
+        doc_id = record.doc_id or id_of_place(record.uri)
+        if not has_words(found.text):
+            raise UnparsableError(RejectionReason.BLANK_TEXT, NO_WORDS, doc_id)
+        metadata = fields_as_json({**record.metadata, **found.metadata}, doc_id)
     except UnparsableError as exc:
         return Rejected(record.uri, record.position, exc.reason, exc.detail, exc.doc_id or record.doc_id)
-    metadata = json.dumps({**record.metadata, **found.metadata}, sort_keys=True, ensure_ascii=False)
     return Parsed(unit.uri, record.position, doc_id, found.title.strip(), found.text, found.format, metadata)

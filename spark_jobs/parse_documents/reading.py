@@ -11,12 +11,14 @@ from forebay.settings import CorpusSettings
 from forebay.sources.contract import Changes, ReadUnit
 from forebay.tables import Table, sql_text
 
-__all__ = ["RETRIED", "ReadingPlan", "parser_fingerprint", "plan_reading", "record_units"]
+__all__ = ["RETRIED", "UNREAD", "ReadingPlan", "parser_fingerprint", "plan_reading", "record_units"]
 
-RETRIED = frozenset(
+UNREAD = frozenset({RejectionReason.UNREADABLE, RejectionReason.CHANGED_WHILE_READ})
+"""Reasons that tell nothing of what a unit holds now: until it can be read, its documents stay as they were."""
+
+RETRIED = UNREAD | frozenset(
     {
-        RejectionReason.UNREADABLE,
-        RejectionReason.CHANGED_WHILE_READ,
+        RejectionReason.GONE,
         RejectionReason.PARSER_TIMED_OUT,
         RejectionReason.PARSER_CRASHED,
         # The document that holds the id may go.

@@ -12,6 +12,7 @@ from forebay.settings import CorpusSettings
 from forebay.sources.contract import ReadUnit, Source
 from spark_jobs.parse_documents.parsing import Parsed, parse_unit
 from spark_jobs.parse_documents.readers.fields import audience_of
+from spark_jobs.parse_documents.reading import UNREAD
 from spark_jobs.parse_documents.signatures import bands_of, language_of, shingles_of
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "latest_of_each",
     "parsed_rows",
     "rejects_of",
+    "unread_units",
     "with_shard",
+    "without_documents_of",
     "without_duplicate_ids",
 ]
 
@@ -128,6 +131,19 @@ def latest_of_each(parsed: DataFrame, taken: DataFrame) -> DataFrame:
     is_taken = is_word & F.col("_taken").isNotNull()
     placed = joined.withColumn("uri", F.when(is_taken, F.concat_ws("@", "uri", "line")).otherwise(F.col("uri")))
     return _rejecting(placed, is_taken, F.lit("a document of another source has this id"))
+
+
+def unread_units(parsed: DataFrame) -> frozenset[str]:
+    """Name the units that could not be read to their end."""
+    unread = parsed.where(F.col("reason").isin([reason.value for reason in UNREAD])).select("unit").distinct()
+    return frozenset(row["unit"] for row in unread.collect())
+
+
+def without_documents_of(parsed: DataFrame, units: frozenset[str]) -> DataFrame:
+    """Leave out the documents of some units, whose rejects stay."""
+    named = parsed.sparkSession.createDataFrame(pa.table({"unit": sorted(units)}))
+    documents, rejects = parsed.where("reason IS NULL"), parsed.where("reason IS NOT NULL")
+    return documents.join(named, "unit", "left_anti").select(*parsed.columns).unionByName(rejects)
 
 
 def _rejecting(frame: DataFrame, condition: Column, detail: Column) -> DataFrame:

@@ -16,6 +16,7 @@ from tests.data.text_files import PNG
 __all__ = ["files"]
 
 _WHEN = datetime.datetime(2023, 3, 6, 10, 20, 30)
+_ENTITIES = b'<!DOCTYPE a [<!ENTITY a "lol"><!ENTITY b "&a;&a;">]><a>&b;</a>'
 _TIMES = re.compile(rb"(<dcterms:(?:created|modified)[^>]*>)[^<]*")
 # [MS-CFB] 2.2 and 2.6.1: header of a compound file; one directory entry per stream, its name in UTF-16LE.
 _OLE_HEADER = bytes.fromhex("d0cf11e0a1b11ae1") + bytes(16) + bytes.fromhex("3e000300feff0900") + bytes(480)
@@ -29,7 +30,6 @@ def files(corpus):
 def _word(corpus):
     report, workbook = _report(corpus), _workbook(corpus)
     bomb = _with(report, {"word/media/zeros.bin": bytes(40 * 2**20)})
-    entities = b'<!DOCTYPE a [<!ENTITY a "lol"><!ENTITY b "&a;&a;">]><a>&b;</a>'
     return {
         "report.docx": (
             report,
@@ -41,7 +41,7 @@ def _word(corpus):
         "cut.docx": (report[: len(report) // 2], {"rejected": "parser_error"}),
         "damaged.docx": (_damaged(report), {"rejected": "parser_error"}),
         "no-xml.docx": (_with(report, {"word/document.xml": b"<w:document"}), {"rejected": "parser_error"}),
-        "entities.docx": (_with(report, {"word/document.xml": entities}), {"rejected": "parser_error"}),
+        "entities.docx": (_with(report, {"word/document.xml": _ENTITIES}), {"rejected": "expands_too_far"}),
         "bomb.docx": (bomb, {"rejected": "expands_too_far"}),
         "encrypted.docx": (_compound("EncryptionInfo", "EncryptedPackage"), {"rejected": "encrypted"}),
         "word97.docx": (_compound("WordDocument", "1Table"), {"rejected": "wrong_format"}),
@@ -60,6 +60,7 @@ def _powerpoint(corpus):
         "slides.pptx": (slides, {"accepted": "Notes: Speak slowly.", "title": "Cones at high speed", "pages": 3}),
         "empty.pptx": (_saved(pptx.Presentation()), {"rejected": "blank_text"}),
         "cut.pptx": (slides[: len(slides) // 2], {"rejected": "parser_error"}),
+        "entities.pptx": (_with(slides, {"ppt/slides/slide2.xml": _ENTITIES}), {"rejected": "expands_too_far"}),
         "encrypted.pptx": (_compound("EncryptionInfo", "EncryptedPackage"), {"rejected": "encrypted"}),
         "powerpoint97.pptx": (_compound("Current User", "PowerPoint Document"), {"rejected": "wrong_format"}),
         "report.pptx": (_report(corpus), {"rejected": "wrong_format"}),
@@ -79,6 +80,10 @@ def _excel(corpus):
         "empty.xlsx": (_saved(openpyxl.Workbook()), {"rejected": "blank_text"}),
         "cut.xlsx": (workbook[: len(workbook) // 2], {"rejected": "parser_error"}),
         "bomb.xlsx": (_with(workbook, {"xl/zeros.bin": bytes(40 * 2**20)}), {"rejected": "expands_too_far"}),
+        "entities.xlsx": (
+            _with(workbook, {"xl/worksheets/sheet1.xml": _ENTITIES.decode().encode("utf-16")}),
+            {"rejected": "expands_too_far"},
+        ),
         "encrypted.xlsx": (_compound("EncryptionInfo", "EncryptedPackage"), {"rejected": "encrypted"}),
         "excel97.xlsx": (_compound("Workbook"), {"rejected": "wrong_format"}),
         "grid.xlsx": (b"model,mach\ncone,2.2\n", {"rejected": "wrong_format"}),

@@ -8,10 +8,11 @@ from typing import Any
 from forebay.documents import RejectionReason
 from spark_jobs.parse_documents.readers.contract import FieldValue, UnparsableError
 
-__all__ = ["audience_of", "filterable_fields"]
+__all__ = ["audience_of", "fields_as_json", "filterable_fields"]
 
 _MAX_GROUPS = 200
 _MAX_NAME_CHARS = 200
+_MAX_FIELDS_CHARS = 64 * 2**10
 
 
 def filterable_fields(fields: Any, doc_id: str | None = None) -> dict[str, FieldValue]:
@@ -33,6 +34,20 @@ def filterable_fields(fields: Any, doc_id: str | None = None) -> dict[str, Field
             raise UnparsableError(RejectionReason.INVALID_ACCESS, detail, doc_id)
         kept["groups"] = sorted({_name("groups", group, doc_id) for group in listed})
     return kept
+
+
+def fields_as_json(fields: Mapping[str, FieldValue], doc_id: str | None = None) -> str:
+    """Write a document's fields for the tables.
+
+    Raises:
+        UnparsableError: they are so long that the document's chunks, each of which carries them, would be far more than
+            its text.
+    """
+    text = json.dumps(fields, sort_keys=True, ensure_ascii=False)
+    if len(text) > _MAX_FIELDS_CHARS:
+        detail = f"metadata of {len(text)} characters, more than {_MAX_FIELDS_CHARS}; keep what is filtered by"
+        raise UnparsableError(RejectionReason.TOO_LARGE, detail, doc_id)
+    return text
 
 
 def audience_of(metadata: str) -> str:

@@ -13,6 +13,8 @@ from spark_jobs.parse_documents.readers.magic import is_binary, wrong_format
 
 __all__ = ["read_mail"]
 
+# Of a letter to very many people.
+_MAX_HEADER_CHARS = 2000
 _TELLTALES = ("from", "to", "subject", "date", "received", "message-id", "return-path")
 
 
@@ -31,7 +33,7 @@ def read_mail(data: bytes) -> Extracted:
     names = ", ".join(part.get_filename() or part.get_content_type() for part in message.iter_attachments())
     text = join_bounded([body, f"Attachments: {names}" if names else ""])
     headers = {"from": _header(message, "from"), "to": _header(message, "to"), "date": _date(message)}
-    metadata = {name: value for name, value in headers.items() if value}
+    metadata = {name: value[:_MAX_HEADER_CHARS] for name, value in headers.items() if value}
     return Extracted(text, format_name, _header(message, "subject"), metadata)
 
 

@@ -15,6 +15,10 @@ _MAX_BYTES = 128 * 2**20
 _MAX_RATIO = 200
 # Small files compress well for innocent reasons.
 _RATIO_FROM_BYTES = 16 * 2**20
+# ECMA-376 part 2 allows no document type in a part, which is where entities would be declared.
+_XML_ENDINGS = (".xml", ".rels")
+_DECLARATION_BYTES = 64 * 2**10
+_SHOWN_CHARS = 100
 _CONTENT_TYPES = "[Content_Types].xml"
 # ECMA-376 part 1, 15.2.x: the content type of a package's main part says what it is; macros change the vendor part.
 _KINDS = {
@@ -47,6 +51,7 @@ def open_package(data: bytes, wanted: str) -> BytesIO:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             _check_sizes(archive.infolist())
             kind = _kind(archive)
+            _check_entities(archive)
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as exc:
         raise UnparsableError(RejectionReason.PARSER_ERROR, f"the ZIP package is damaged or cut off: {exc}") from exc
     if kind != wanted:
@@ -77,6 +82,19 @@ def _check_sizes(entries: list[zipfile.ZipInfo]) -> None:
             f"and {_MAX_RATIO} times its size are accepted"
         )
         raise UnparsableError(RejectionReason.EXPANDS_TOO_FAR, detail)
+
+
+def _check_entities(archive: zipfile.ZipFile) -> None:
+    """Refuse entities before a parser sees them: some would leave them out, and the text behind them with them."""
+    for entry in archive.infolist():
+        if not entry.filename.lower().endswith(_XML_ENDINGS):
+            continue
+        with archive.open(entry) as stream:
+            head = stream.read(_DECLARATION_BYTES)
+        # Without the NUL bytes of UTF-16.
+        if b"<!ENTITY" in head.replace(b"\x00", b""):
+            detail = f"its part {entry.filename[:_SHOWN_CHARS]!r} declares entities, as entity bombs do"
+            raise UnparsableError(RejectionReason.EXPANDS_TOO_FAR, detail)
 
 
 def _kind(archive: zipfile.ZipFile) -> str:

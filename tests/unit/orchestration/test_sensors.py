@@ -1,4 +1,5 @@
 import json
+import threading
 
 import dagster as dg
 import pytest
@@ -42,6 +43,7 @@ def instance():
 def tick(instance, monkeypatch):
     """Give a function that runs one tick; each goes on from the one before."""
     state = {"cursor": None, "number": 0}
+    monkeypatch.setattr(sensors, "_UNDER_WAY", {})
 
     def run(*names, **opened):
         monkeypatch.setenv("FOREBAY_CORPUS_SOURCES", json.dumps(list(map(str, names))))
@@ -150,6 +152,46 @@ def test_sources_that_a_tick_has_no_time_for_are_first_in_the_next(tick, monkeyp
     assert json.loads(result.cursor)["next"] == "test://two"
     clock = iter([0.0, 0.0, 100.0])
     assert asked(tick("test://one", "test://two", **opened)) == ["test://two"]
+
+
+class Slow:
+    """A source whose listing takes until somebody lets it go on."""
+
+    def __init__(self):
+        self.listings, self.may_go_on = 0, threading.Event()
+
+    def changes(self, cursor):
+        self.listings += 1
+        assert self.may_go_on.wait(30)
+        return Changes([ReadUnit("a", "text", "1", b"a")], f"cursor {self.listings}")
+
+
+def test_a_listing_that_takes_longer_than_a_tick_keeps_nobody_waiting_and_is_taken_by_a_later_one(tick, monkeypatch):
+    monkeypatch.setattr(sensors, "_BUDGET_S", 0.3)
+    slow = Slow()
+    opened = {"slow": slow, "stream": Stream(end=1)}
+    first = tick("test://slow", "test://stream", **opened)
+    assert asked(first) is None
+    assert "test://slow: it is still being listed" in first.skip_reason.skip_message
+    assert json.loads(first.cursor)["next"] == "test://stream"
+    assert asked(tick("test://slow", "test://stream", **opened)) == ["test://stream"]
+    slow.may_go_on.set()
+    monkeypatch.setattr(sensors, "_BUDGET_S", 30.0)
+    third = tick("test://slow", "test://stream", **opened)
+    assert asked(third) == ["test://slow"]
+    assert json.loads(third.cursor)["cursors"]["test://slow"] == "cursor 1"
+    assert slow.listings == 1
+
+
+def test_a_listing_of_a_source_that_is_no_longer_configured_is_forgotten(tick, monkeypatch):
+    monkeypatch.setattr(sensors, "_BUDGET_S", 0.1)
+    slow = Slow()
+    tick("test://slow", slow=slow)
+    slow.may_go_on.set()
+    monkeypatch.setattr(sensors, "_BUDGET_S", 30.0)
+    tick("test://stream", stream=Stream(end=1))
+    assert asked(tick("test://slow", slow=slow)) == ["test://slow"]
+    assert slow.listings == 2
 
 
 def test_a_source_that_is_no_longer_configured_is_forgotten(tick, folders):

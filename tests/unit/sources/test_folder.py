@@ -1,8 +1,11 @@
 import base64
+import errno
 import io
 import json
 import os
 import pickle
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -109,6 +112,82 @@ def test_what_is_gone_since_it_was_listed_is_unreadable(tmp_path):
         list(source.read(unit, 10))
 
 
+@pytest.mark.parametrize(
+    "replace",
+    [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/etc/passwd"), lambda path: path.symlink_to(path)],
+    ids=["pipe", "folder", "link", "loop"],
+)
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "sub/a.parquet"])
+def test_what_takes_a_files_place_after_it_was_listed_is_not_opened(tmp_path, replace, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("x")
+    source = FolderSource(tmp_path)
+    (unit,) = source.changes().units
+    path.unlink()
+    replace(path)
+    with pytest.raises(UnreadableError, match="no file in its place") as caught:
+        list(source.read(unit, 10))
+    assert caught.value.reason == RejectionReason.CHANGED_WHILE_READ
+
+
+def test_a_folder_that_becomes_a_link_leads_nowhere(tmp_path):
+    for name in ("source/sub", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "a.txt").write_text(name)
+    source = FolderSource(tmp_path / "source")
+    (unit,) = source.changes().units
+    (tmp_path / "source" / "sub").rename(tmp_path / "aside")
+    (tmp_path / "source" / "sub").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UnreadableError, match="a link before it"):
+        list(source.read(unit, 10))
+
+
+@pytest.fixture
+def well(tmp_path):
+    """A folder whose removal by Python would call itself too often."""
+    yield tmp_path / "well"
+    subprocess.run(["rm", "-rf", tmp_path / "well"], check=True)
+
+
+def test_folders_may_lie_very_deep(well):
+    depth = sys.getrecursionlimit() + 100
+    well.mkdir()
+    descriptor = os.open(well, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=descriptor)
+        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    with open(os.open("a.txt", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor), "w") as stream:
+        stream.write("deep")
+    os.close(descriptor)
+    source = FolderSource(well)
+    (unit,) = source.changes().units
+    assert unit.uri == "d/" * depth + "a.txt"
+    assert [record.data for record in source.read(unit, 10)] == [b"deep"]
+
+
+def test_a_source_may_be_given_as_a_link(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.txt").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "folder" / "a.txt")
+    assert read(tmp_path / "link", "a.txt") == [Record("a.txt", 0, b"x", "text")]
+    assert read(tmp_path / "link.txt", "link.txt") == [Record("link.txt", 0, b"x", "text")]
+
+
+def test_what_can_not_be_looked_at_is_an_error_and_no_deletion(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("x")
+
+    def stale(path):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+
+    monkeypatch.setattr("forebay.sources.folder.os.lstat", stale)
+    with pytest.raises(ConfigurationError, match=r"a\.txt.*can't be read \(Stale file handle\)"):
+        FolderSource(tmp_path).changes()
+
+
 @pytest.mark.parametrize("is_left_empty", [True, False], ids=["mount point", "nothing"])
 def test_a_folder_that_goes_away_while_it_is_listed_is_an_error_and_no_deletion(tmp_path, monkeypatch, is_left_empty):
     folder = tmp_path / "source"
@@ -178,12 +257,49 @@ def test_a_large_jsonl_file_is_cut_into_ranges_that_hold_each_row_once(tmp_path,
     assert len({record.uri for record in records}) == len(rows)
 
 
+def test_ranges_of_a_file_that_is_written_to_between_them_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "_RANGE_BYTES", 20)
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n' * 3)
+    source = FolderSource(tmp_path)
+    first, *others = source.changes().units
+    assert len(list(source.read(first, 100))) == 2
+    (tmp_path / "a.jsonl").write_text('{"text": "two, and more"}\n' * 3)
+    for unit in others:
+        with pytest.raises(UnreadableError) as caught:
+            list(source.read(unit, 100))
+        assert caught.value.reason == RejectionReason.CHANGED_WHILE_READ
+
+
+def test_a_file_of_one_range_may_have_grown_since_it_was_listed(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n')
+    source = FolderSource(tmp_path)
+    (unit,) = source.changes().units
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    assert [record.data for record in source.read(unit, 100)] == [b'{"text": "one"}']
+
+
 def test_rows_of_a_parquet_file_become_records(tmp_path):
     pq.write_table(pa.table({"id": ["a", "b"], "text": ["one", "x" * 100]}), tmp_path / "a.parquet")
     record, rejected = read(tmp_path, "a.parquet", max_bytes=50)
     assert (record.uri, record.position, record.format) == ("a.parquet#row=1", 1, "row")
     assert json.loads(record.data) == {"id": "a", "text": "one"}
     assert (rejected.uri, rejected.reason) == ("a.parquet#row=2", RejectionReason.TOO_LARGE)
+
+
+def test_a_parquet_file_that_unpacks_too_far_is_refused_from_there_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("forebay.sources.records._GROWTH_FROM_BYTES", 2**20)
+    rows = pa.DictionaryArray.from_arrays(pa.array([0] * 10_000, pa.int32()), ["x" * 1000])
+    pq.write_table(pa.table({"text": rows}), tmp_path / "bomb.parquet")
+    size_bytes = (tmp_path / "bomb.parquet").stat().st_size
+    assert size_bytes < 8000
+    *records, last = read(tmp_path, "bomb.parquet", max_bytes=2000)
+    assert (last.reason, last.uri) == (RejectionReason.EXPANDS_TOO_FAR, f"bomb.parquet#row={len(records) + 1}")
+    assert len(records) == max(2**20, 1000 * size_bytes) // len(records[0].data)
+
+
+def test_a_small_parquet_file_may_have_large_rows(tmp_path):
+    pq.write_table(pa.table({"text": ["x" * 100_000] * 100}), tmp_path / "a.parquet")
+    assert len(read(tmp_path, "a.parquet", max_bytes=2**20)) == 100
 
 
 @pytest.mark.parametrize("data", [b"", b"no parquet"])

@@ -138,6 +138,19 @@ def test_an_object_that_is_replaced_while_it_is_read_yields_nothing(store, monke
     assert caught.value.reason == RejectionReason.CHANGED_WHILE_READ
 
 
+def test_ranges_of_an_object_that_is_replaced_between_them_are_refused(store, monkeypatch):
+    monkeypatch.setattr("forebay.sources.formats._RANGE_BYTES", 20)
+    store.pipe("bucket/folder/a.jsonl", b'{"text": "one"}\n' * 3)
+    source = ObjectStoreSource("s3://bucket/folder")
+    first, *others = source.changes().units
+    assert [record.data for record in source.read(first, 100)] == [b'{"text": "one"}'] * 2
+    store.pipe("bucket/folder/a.jsonl", b'{"text": "two"}\n' * 3)
+    for unit in others:
+        with pytest.raises(UnreadableError) as caught:
+            list(source.read(unit, 100))
+        assert caught.value.reason == RejectionReason.CHANGED_WHILE_READ
+
+
 def parquet(texts, **options):
     file = io.BytesIO()
     pq.write_table(pa.table({"text": texts}), file, **options)

@@ -164,7 +164,7 @@ def test_what_the_server_does_not_give_is_unreadable(site):
     site.put("/large", "x" * 101)
     site.put("/away", "", "http://169.254.169.254/latest", status=302)
     for path, reason, detail in (
-        ("/gone", RejectionReason.UNREADABLE, "404"),
+        ("/gone", RejectionReason.GONE, "404"),
         ("/failing", RejectionReason.UNREADABLE, "500"),
         ("/large", RejectionReason.TOO_LARGE, "100 bytes"),
         ("/away", RejectionReason.FORBIDDEN_ADDRESS, "169.254.169.254"),

@@ -3,6 +3,7 @@ import itertools
 import pytest
 
 from forebay.chunks import ChunkLimits
+from spark_jobs.chunk_documents import chunker
 from spark_jobs.chunk_documents.chunker import Chunker, chunker_fingerprint
 from spark_jobs.chunk_documents.sections import sections_of
 
@@ -13,6 +14,11 @@ _MARKDOWN = (
 
 def _words(text):
     return len(text.split())
+
+
+def _visible(text):
+    # As BERT's tokenizer does, which drops what can't be seen.
+    return len(text.replace("\u200b", " ").split())
 
 
 def test_sections_follow_the_headings():
@@ -40,8 +46,8 @@ def test_plain_text_is_one_section():
 @pytest.mark.parametrize("overlap", [0, 8])
 def test_chunks_fit_the_budget_and_lie_where_they_say(overlap):
     text = " ".join(f"Sentence {number} says a few words about wings." for number in range(80))
-    chunker = Chunker(ChunkLimits(max_tokens=48, overlap_tokens=overlap), _words)
-    pieces = list(chunker.split("A title of five words", text, "text"))
+    cutter = Chunker(ChunkLimits(max_tokens=48, overlap_tokens=overlap), _words)
+    pieces = list(cutter.split("A title of five words", text, "text"))
     assert len(pieces) > 10
     for piece in pieces:
         assert piece.text == text[piece.start : piece.end]
@@ -62,17 +68,74 @@ def test_a_text_that_fits_is_one_chunk():
 
 
 def test_a_word_without_spaces_is_cut_too():
-    chunker = Chunker(ChunkLimits(max_tokens=64, overlap_tokens=0), len)
-    pieces = list(chunker.split("", "x" * 1000, "text"))
+    cutter = Chunker(ChunkLimits(max_tokens=64, overlap_tokens=0), len)
+    pieces = list(cutter.split("", "x" * 1000, "text"))
     assert all(piece.n_tokens <= 64 for piece in pieces)
     assert "".join(piece.text for piece in pieces) == "x" * 1000
 
 
+@pytest.mark.parametrize("blank", [" ", "\n", "\t"])
+def test_blanks_of_very_many_lengths_are_cut_too(blank):
+    text = "".join("x" + blank * length for length in range(1200, 0, -1))
+    pieces = list(Chunker(ChunkLimits(max_tokens=40, overlap_tokens=0), _words).split("", text, "text"))
+    assert sum(_words(piece.text) for piece in pieces) == 1200
+
+
+@pytest.mark.parametrize("separator", [" ", "\n", ""])
+def test_nothing_is_lost_of_a_text_of_many_blocks(separator):
+    text = separator.join(f"word{number};" for number in range(30_000))
+    pieces = list(Chunker(ChunkLimits(max_tokens=40, overlap_tokens=0), len).split("", text, "text"))
+    assert len(text) > 2 * chunker._BLOCK_CHARS
+    assert "".join("".join(piece.text.split()) for piece in pieces) == "".join(text.split())
+    assert all(piece.text == text[piece.start : piece.end] and piece.n_tokens <= 40 for piece in pieces)
+
+
+def test_what_the_model_reads_nothing_of_is_not_counted_again_and_again():
+    counted = 0
+
+    def count(text):
+        nonlocal counted
+        counted += len(text)
+        return len(text.replace("\u200b", ""))
+
+    text = "\u200b" * 10_000 + "x" * 100
+    pieces = list(Chunker(ChunkLimits(max_tokens=40, overlap_tokens=0), count).split("", text, "text"))
+    assert sum(piece.n_tokens for piece in pieces) == 100
+    assert counted < 200 * len(text)
+
+
 def test_a_long_title_leaves_room_for_text():
-    chunker = Chunker(ChunkLimits(max_tokens=64, overlap_tokens=0), _words)
-    (piece,) = chunker.split("word " * 500, "A short text.", "text")
+    cutter = Chunker(ChunkLimits(max_tokens=64, overlap_tokens=0), _words)
+    (piece,) = cutter.split("word " * 500, "A short text.", "text")
     assert piece.n_tokens <= 64
     assert piece.text == "A short text."
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("# A project\n", ["# A project"]),
+        ("# One\n\n## Two\n", ["# One\n\n## Two"]),
+        ("A project\n=========\n", ["A project\n========="]),
+        ("#\n", ["#"]),
+        ("# One\n\n\u200b\n", ["# One\n\n\u200b"]),
+    ],
+)
+def test_headings_without_text_are_the_text(text, pieces):
+    cutter = Chunker(ChunkLimits(max_tokens=64, overlap_tokens=8), _visible)
+    assert [piece.text for piece in cutter.split("", text, "markdown")] == pieces
+
+
+def test_a_page_that_the_model_reads_nothing_of_is_no_chunk():
+    cutter = Chunker(ChunkLimits(max_tokens=64, overlap_tokens=8), _visible)
+    pieces = list(cutter.split("Title", "one\f\u200b\u200b\fthree", "pages"))
+    assert [(piece.text, piece.page) for piece in pieces] == [("one", 1), ("three", 3)]
+
+
+def test_a_document_of_which_the_model_reads_nothing_still_has_a_chunk():
+    cutter = Chunker(ChunkLimits(max_tokens=64, overlap_tokens=8), _visible)
+    (piece,) = cutter.split("", "\u200b\f\u200b", "pages")
+    assert (piece.text, piece.n_tokens) == ("\u200b\f\u200b", 0)
 
 
 def test_the_fingerprint_names_settings_and_model():

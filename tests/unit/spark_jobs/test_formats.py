@@ -46,6 +46,7 @@ def test_html_loses_its_boilerplate(tmp_path):
         ("a.bin", b"x", Reason.UNSUPPORTED_FORMAT),
         ("a.txt", b"", Reason.BLANK_TEXT),
         ("a.txt", b" \n\t ", Reason.BLANK_TEXT),
+        ("a.txt", "\u200b\ufeff\xad\u0301\ufffd".encode(), Reason.BLANK_TEXT),
         ("a.txt", bytes(range(256)) * 8, Reason.BINARY_CONTENT),
         ("a.txt", b"\xff\xfe\x00", Reason.UNKNOWN_ENCODING),
         ("a.txt", b"x" * (_LIMIT + 1), Reason.TOO_LARGE),
@@ -56,6 +57,7 @@ def test_html_loses_its_boilerplate(tmp_path):
         ("a.jsonl", b'{"_id": "1"}', Reason.MISSING_TEXT),
         ("a.jsonl", b'{"_id": "1", "text": 5}', Reason.MISSING_TEXT),
         ("a.jsonl", b'{"_id": "1", "text": " "}', Reason.BLANK_TEXT),
+        ("a.jsonl", b'{"_id": "1", "text": "\\u0000\\u200b"}', Reason.BLANK_TEXT),
         ("a.jsonl", b'{"_id": ["1"], "text": "x"}', Reason.INVALID_ID),
         ("a.jsonl", b'{"_id": "", "text": "x"}', Reason.INVALID_ID),
         ("a.jsonl", b"x" * (_LIMIT + 1), Reason.TOO_LARGE),
@@ -85,6 +87,17 @@ def test_metadata_keeps_what_can_be_filtered(tmp_path):
     (document,) = _parse(tmp_path, "a.jsonl", _rows(row))
     assert document.doc_id == "7"
     assert json.loads(document.metadata) == {"year": 1960, "name": "n"}
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+@pytest.mark.parametrize(
+    "fields", [{"note": "x" * 2**16}, {f"field {number}": number for number in range(5000)}], ids=["long", "many"]
+)
+def test_metadata_that_would_outweigh_the_text_is_refused(tmp_path, name, fields):
+    data = _rows({"_id": "1", "text": "x", "metadata": fields})
+    (rejected,) = _parse(tmp_path, name, data, limit=2**20)
+    assert (rejected.reason, rejected.doc_id) == (Reason.TOO_LARGE, "1" if name == "a.jsonl" else name)
+    assert "metadata" in rejected.detail
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
@@ -161,6 +174,21 @@ def test_names_that_are_hard_to_print(tmp_path, name, uri):
     (unit,) = source.changes().units
     (document,) = parse_unit(source, unit, _LIMIT)
     assert (document.uri, document.text) == (uri, "a: 1; b: 2")
+
+
+@pytest.mark.parametrize(("ending", "data"), [(b".csv", b"a,b\n1,2\n"), (b".jsonl", b'{"text": "one"}')])
+def test_a_place_that_is_too_long_for_an_id_is_shortened_and_stays_its_own(tmp_path, ending, data):
+    # As many bytes as a name may have, each of which is written with four characters.
+    names = [b"\xff" * (254 - len(ending)) + last + ending for last in (b"1", b"2")]
+    for name in names:
+        with open(os.path.join(os.fsencode(tmp_path), name), "wb") as stream:
+            stream.write(data)
+    source = FolderSource(tmp_path)
+    first, second = (document for unit in source.changes().units for document in parse_unit(source, unit, _LIMIT))
+    assert len(first.uri) > 512
+    assert len(first.doc_id) == len(second.doc_id) == 512
+    assert first.doc_id[:400] == second.doc_id[:400] == first.uri[:400]
+    assert first.doc_id != second.doc_id
 
 
 def test_a_parser_that_takes_too_long_costs_its_document(tmp_path):

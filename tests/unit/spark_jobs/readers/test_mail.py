@@ -57,6 +57,13 @@ def test_html_in_another_charset_is_decoded_once():
     assert read_mail(data).text.startswith("Die Größe der Düse")
 
 
+def test_a_letter_to_very_many_people_names_the_first_of_them():
+    people = ", ".join(f"reader{number}@example.org" for number in range(4000))
+    found = read_mail(f"From: a@example.org\nTo: {people}\nSubject: s\n\nbody\n".encode())
+    assert found.metadata["to"].startswith("reader0@example.org, reader1@example.org")
+    assert len(found.metadata["to"]) == 2000
+
+
 def test_text_without_headers_is_no_message():
     with pytest.raises(UnparsableError) as caught:
         read_mail(b"Just a note: with a colon.\n\nAnd more.\n")
