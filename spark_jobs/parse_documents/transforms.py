@@ -135,7 +135,7 @@ def latest_of_each(parsed: DataFrame, taken: DataFrame) -> DataFrame:
 
 def unread_units(parsed: DataFrame) -> frozenset[str]:
     """Name the units that could not be read to their end."""
-    unread = parsed.where(F.col("reason").isin([reason.value for reason in UNREAD])).select("unit").distinct()
+    unread = parsed.where(F.col("reason").isin([reason.value for reason in UNREAD])).select("unit")
     return frozenset(row["unit"] for row in unread.collect())
 
 
