@@ -14,6 +14,24 @@ from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.store.shard_files import seal, staging_folder
 from forebay.testing import HashEmbedder
 
+# Every text has four words that are no stop words, so that equal words weigh equally.
+TEXTS_IN_LANGUAGES = {
+    "de-haus": ("de", "das Haus am Fluss hat Turbine E-1234"),
+    "de-strom": ("de", "der Strom kommt aus alten Maschinen und Kraftwerken"),
+    "en-house": ("en", "the house by the river has a turbine E-1234"),
+    "en-runs": ("en", "it runs on water and never stops at night"),
+    "pl-rzeka": ("pl", "rzeka płynie obok domu"),
+    "und": ("und", "pumps"),
+}
+
+
+def rows_in_languages(texts, embedder):
+    """Build index rows of {doc_id: (language, text)}."""
+    rows = chunk_rows([(doc_id, "", text, {}) for doc_id, (_, text) in texts.items()], embedder)
+    for row, (language, _) in zip(rows, texts.values(), strict=True):
+        row["language"] = language
+    return rows
+
 
 def chunk_rows(documents, embedder):
     """Build index rows with vectors; `documents` are (doc_id, title, text, metadata)."""

@@ -3,24 +3,12 @@
 import pytest
 
 from forebay.store.contract import SearchMode
-from tests.releases import chunk_rows
+from tests.releases import TEXTS_IN_LANGUAGES, rows_in_languages
 from tests.stores import EMBEDDER, WORDS_OVER_ALL_SHARDS, search
-
-_TEXTS = {
-    "de-haus": ("de", "das Haus am Fluss hat Turbine E-1234"),
-    "de-strom": ("de", "der Strom kommt aus alten Maschinen und Kraftwerken"),
-    "en-house": ("en", "the house by the river has a turbine E-1234"),
-    "en-runs": ("en", "it runs on water and never stops at night"),
-    "pl-rzeka": ("pl", "rzeka płynie obok domu"),
-    "und": ("und", "pumps"),
-}
 
 
 def _rows(texts):
-    rows = chunk_rows([(doc_id, "", text, {}) for doc_id, (_, text) in texts.items()], EMBEDDER)
-    for row, (language, _) in zip(rows, texts.values(), strict=True):
-        row["language"] = language
-    return rows
+    return rows_in_languages(texts, EMBEDDER)
 
 
 def _found(release, question, mode=SearchMode.BM25):
@@ -29,7 +17,7 @@ def _found(release, question, mode=SearchMode.BM25):
 
 @pytest.fixture(scope="module")
 def mixed(store):
-    opened = store.open(store.build(_rows(_TEXTS), partitions=2))
+    opened = store.open(store.build(_rows(TEXTS_IN_LANGUAGES), partitions=2))
     yield opened
     opened.close()
 
@@ -59,11 +47,11 @@ def test_a_chunk_is_found_by_the_words_of_its_own_language(mixed, question, expe
 
 
 def test_a_question_of_stop_words_is_answered_by_the_dense_leg(mixed):
-    assert _found(mixed, "the of and", SearchMode.HYBRID) == _TEXTS.keys()
+    assert _found(mixed, "the of and", SearchMode.HYBRID) == TEXTS_IN_LANGUAGES.keys()
 
 
 def test_a_fixed_language_reads_every_document(built):
-    release = built(_rows(_TEXTS), bm25_language="english")
+    release = built(_rows(TEXTS_IN_LANGUAGES), bm25_language="english")
     assert _found(release, "running") == {"en-runs"}
     assert _found(release, "pump") == {"und"}
     assert _found(release, "Häuser") == set()

@@ -10,24 +10,7 @@ from forebay.store.bm25_terms import ChunkTerms, QuestionTerms
 from forebay.store.contract import SearchMode, SearchRequest, ShardBase
 from forebay.store.qdrant_edge import QdrantEdgeStore
 from forebay.testing import HashEmbedder
-from tests.releases import build_release, chunk_rows
-
-# Every text has four words that are no stop words, so that equal words weigh equally.
-_TEXTS = {
-    "de-haus": ("de", "das Haus am Fluss hat Turbine E-1234"),
-    "de-strom": ("de", "der Strom kommt aus alten Maschinen und Kraftwerken"),
-    "en-house": ("en", "the house by the river has a turbine E-1234"),
-    "en-runs": ("en", "it runs on water and never stops at night"),
-    "pl-rzeka": ("pl", "rzeka płynie obok domu"),
-    "und": ("und", "pumps"),
-}
-
-
-def _rows(texts):
-    rows = chunk_rows([(doc_id, "", text, {}) for doc_id, (_, text) in texts.items()], HashEmbedder())
-    for row, (language, _) in zip(rows, texts.values(), strict=True):
-        row["language"] = language
-    return rows
+from tests.releases import TEXTS_IN_LANGUAGES, build_release, rows_in_languages
 
 
 def _open(root, shards, index):
@@ -51,7 +34,7 @@ def _found(release, question):
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
     root, index = tmp_path_factory.mktemp("mixed"), IndexSettings()
-    release = _open(root, [_build(root, "mixed", _rows(_TEXTS), index)], index)
+    release = _open(root, [_build(root, "mixed", rows_in_languages(TEXTS_IN_LANGUAGES, HashEmbedder()), index)], index)
     yield release
     release.close()
 
@@ -111,7 +94,7 @@ def test_a_corpus_of_one_language_is_found_as_with_that_language_alone(tmp_path)
     found = {}
     for language in ("document", "english"):
         index = IndexSettings(bm25_language=language)
-        release = _open(tmp_path, [_build(tmp_path, language, _rows(texts), index)], index)
+        release = _open(tmp_path, [_build(tmp_path, language, rows_in_languages(texts, HashEmbedder()), index)], index)
         found[language] = [_found(release, question) for question in ("running turbines 3", "the river", "number 12")]
         release.close()
     assert [len(hits) for hits in found["document"]] == [40, 40, 40]
@@ -119,10 +102,15 @@ def test_a_corpus_of_one_language_is_found_as_with_that_language_alone(tmp_path)
 
 
 def test_a_shard_made_from_an_earlier_one_weighs_words_like_one_made_anew(tmp_path):
-    index, rows = IndexSettings(), {row["doc_id"]: row for row in _rows(_TEXTS)}
-    changed = {**_TEXTS, "de-haus": ("en", "the old house of the river"), "neu": ("de", "die Häuser der Stadt")}
+    index, texts = IndexSettings(), TEXTS_IN_LANGUAGES
+    rows = {row["doc_id"]: row for row in rows_in_languages(texts, HashEmbedder())}
+    changed = {
+        **TEXTS_IN_LANGUAGES,
+        "de-haus": ("en", "the old house of the river"),
+        "neu": ("de", "die Häuser der Stadt"),
+    }
     del changed["de-strom"]
-    after = {row["doc_id"]: row for row in _rows(changed)}
+    after = {row["doc_id"]: row for row in rows_in_languages(changed, HashEmbedder())}
     base = _build(tmp_path, "before", list(rows.values()), index)
     removed = [rows[doc_id]["chunk_id"] for doc_id in ("de-haus", "de-strom")]
     added = [after[doc_id] for doc_id in ("de-haus", "neu")]

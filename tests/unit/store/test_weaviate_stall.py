@@ -1,5 +1,7 @@
 import threading
+from types import SimpleNamespace
 
+from forebay.store import weaviate_stall
 from forebay.store.weaviate_stall import ended_if_stalled
 
 
@@ -19,8 +21,13 @@ def test_what_does_not_get_on_is_ended_again_and_again():
     assert len(ends) == n_ends
 
 
-def test_what_gets_on_is_left_alone():
-    ends = []
-    with ended_if_stalled(60, lambda: ends.append(1)) as get_on:
+def test_what_gets_on_is_left_alone(monkeypatch):
+    now, ends = [0.0], []
+    monkeypatch.setattr(weaviate_stall, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with ended_if_stalled(0.05, lambda: ends.append(1)) as get_on:
+        now[0] = 0.04
         get_on()
+        now[0] = 0.08
+        # Long enough for the watcher, which looks when the first 0.05 s are over.
+        threading.Event().wait(0.3)
     assert not ends
