@@ -60,7 +60,7 @@ def _run_session(paths: PathSettings, option: str) -> None:
     with spark_session("class_archive", SparkSettings(master="local[2]"), paths, jvm_options=option) as spark:
         frame = spark.range(1000).selectExpr("id", "id % 7 AS kind", "cast(id AS string) AS name")
         kinds = frame.groupBy("kind").agg(F.count("*").alias("n"), F.collect_list("name").alias("names"))
-        joined = frame.mapInArrow(lambda batches: batches, frame.schema).join(kinds, "kind").persist()
+        joined = frame.mapInArrow(lambda batches: batches, frame.schema).join(F.broadcast(kinds), "kind").persist()
         joined.join(frame.limit(5).select("id"), "id", "left_anti").repartition(4).sortWithinPartitions("id").collect()
         joined.withColumn("hash", F.md5(F.to_json(F.struct("id", "name")))).dropDuplicates(["hash"]).count()
     stop_session()

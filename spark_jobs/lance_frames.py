@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from forebay.tables import OFFSET_BITS, Table, sql_text
+from spark_jobs.broadcasts import broadcast_few
 
 __all__ = ["append_lance", "delete_lance_keys", "read_lance", "read_lance_keys", "replace_lance", "spark_arrow_schema"]
 
@@ -147,7 +148,7 @@ def delete_lance_keys(keys: DataFrame, count: int, table: Table) -> None:
     dataset = table.newest()
     uri, version = dataset.uri, dataset.version
     places = _scanned(keys.sparkSession, dataset, [name], None, with_address=True)
-    found = places.join(keys, name, "left_semi")
+    found = places.join(broadcast_few(keys, count), name, "left_semi")
     gone = found.selectExpr(f"_rowaddr >> {OFFSET_BITS} AS fragment", f"_rowaddr & {2**OFFSET_BITS - 1} AS offset")
 
     def delete(rows: pa.Table) -> pa.Table:

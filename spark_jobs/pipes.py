@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import psutil
-from dagster_pipes import PipesContext, PipesDefaultContextLoader, PipesDefaultMessageWriter, PipesEnvVarParamsLoader
+from dagster_pipes import (
+    PipesContext,
+    PipesDefaultContextLoader,
+    PipesDefaultMessageWriter,
+    PipesEnvVarParamsLoader,
+    PipesMetadataValue,
+)
 from pyspark.errors import PySparkException
 
 from forebay import errors
@@ -66,7 +72,7 @@ class Reporter:
                 check_name=outcome.name,
                 passed=outcome.passed,
                 severity="ERROR",
-                metadata=dict(outcome.metadata),
+                metadata={name: _typed(value) for name, value in outcome.metadata.items()},
             )
 
     def started(self) -> None:
@@ -87,7 +93,7 @@ class Reporter:
             "seconds": round(job_clock.seconds(), 2),
             "seconds_of_startup": round(self._startup_s, 2),
             **{f"rows_{name}": count for name, count in changed.items()},
-            **{name: {"raw_value": value, "type": "json"} for name, value in more.items()},
+            **{name: _json(value) for name, value in more.items()},
         }
         self._context.report_asset_materialization(metadata=metadata)
 
@@ -116,6 +122,15 @@ class _JobClock:
 
 job_clock = _JobClock()
 """The time of the job that this process runs now."""
+
+
+def _json(value: Any) -> PipesMetadataValue:
+    return {"raw_value": value, "type": "json"}
+
+
+def _typed(value: Any) -> Any:
+    """Name the type of what Pipes takes for a value with its type, and refuses where it is none."""
+    return _json(value) if isinstance(value, dict) else value
 
 
 def run_job(job: Callable[[JobOrders, Reporter], None]) -> None:

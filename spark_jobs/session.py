@@ -63,8 +63,8 @@ def _started(name: str, settings: SparkSettings, paths: PathSettings, jvm_option
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     # A worker keeps little more than it uses: otherwise it grows with the rows that have passed through it.
-    for name, value in _MALLOC.items():
-        os.environ.setdefault(name, value)
+    for variable, value in _MALLOC.items():
+        os.environ.setdefault(variable, value)
     if settings.master.startswith("local"):
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     builder = (
@@ -80,6 +80,11 @@ def _started(name: str, settings: SparkSettings, paths: PathSettings, jvm_option
         .config("spark.log.level", "ERROR")
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.sql.execution.arrow.maxRecordsPerBatch", "2048")
+        # Only what is measured, or said to be few (`spark_jobs.broadcasts`): a guess would send whole tables.
+        .config("spark.sql.autoBroadcastJoinThreshold", "-1")
+        .config("spark.sql.adaptive.autoBroadcastJoinThreshold", "10MB")
+        # It says where in Python each column of a query was named, which takes a third of the time of making one.
+        .config("spark.python.sql.dataFrameDebugging.enabled", "false")
         # Embedding twice is dearer than waiting for a slow task.
         .config("spark.speculation", "false")
     )

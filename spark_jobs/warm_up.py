@@ -13,7 +13,7 @@ __all__ = ["warm_up"]
 def warm_up(spark: SparkSession) -> None:
     """Run them; they leave nothing behind."""
     rows = spark.range(4).select(F.col("id").cast("string").alias("key"), F.xxhash64("id").alias("hash"))
-    some = spark.createDataFrame(pa.table({"key": ["0", "1"]})).withColumn("is_some", F.lit(True))
+    some = F.broadcast(spark.createDataFrame(pa.table({"key": ["0", "1"]})).withColumn("is_some", F.lit(True)))
     marked = rows.join(some, "key", "left").select("key", "hash", F.isnull("is_some").alias("is_other")).persist()
     numbered = marked.withColumn("place", F.row_number().over(Window.partitionBy("key").orderBy("hash")))
     new = numbered.where("place = 1").select("key", F.col("hash").alias("new"))
@@ -21,6 +21,7 @@ def warm_up(spark: SparkSession) -> None:
     change = F.when(F.col("old").isNull(), "new").otherwise("unchanged")
     changes = new.join(old, "key", "full_outer").select("key", change.alias("change")).persist()
     changes.groupBy("change").count().collect()
-    rows.join(changes.where("change = 'new'").select("key"), "key", "left_semi").collect()
+    new_keys = changes.where("change = 'new'").select("key")
+    rows.join(F.broadcast(new_keys), "key", "left_semi").collect()
     marked.unpersist()
     changes.unpersist()

@@ -16,6 +16,7 @@ from forebay.settings import ChunkSettings, CorpusSettings, EmbeddingSettings, P
 from forebay.tables import Table, chunk_table, document_table, duplicate_table
 from quality.suites.chunks import CHUNK_CHECKS, CHUNK_METRICS, check_chunks
 from quality.validate import CheckOutcome
+from spark_jobs.broadcasts import broadcast_few
 from spark_jobs.chunk_documents.chunker import chunker_fingerprint
 from spark_jobs.chunk_documents.transforms import chunks_of, document_changes, searchable_documents
 from spark_jobs.lance_frames import append_lance, read_lance, read_lance_keys
@@ -26,8 +27,6 @@ from spark_jobs.side_by_side import side_by_side
 
 __all__ = ["chunk"]
 
-# Of more no executor has to hold all, nor their places: they are shuffled.
-_FEW_DUPLICATES = 100_000
 # Of fewer, a task's start costs more than it saves, and each leaves a fragment.
 _TASK_DOCUMENTS = 100
 _HISTOGRAM_BARS = 10
@@ -100,7 +99,7 @@ class _ChunkJob:
         self._orders = orders
         self._cutting = cutting
         names = ["doc_id", "canonical_id"]
-        self._are_few = duplicates.published_rows() <= _FEW_DUPLICATES
+        self._n_duplicates = duplicates.published_rows()
         self._duplicates = read_lance(
             spark, duplicates.uri, version=duplicates.published_version(), columns=names
         ).persist()
@@ -122,10 +121,11 @@ class _ChunkJob:
         """Check what was written."""
         where = self._orders.where
         keys = read_lance(self._spark, self._chunks.uri, columns=["chunk_id", "doc_id"], where=where).persist()
-        duplicates = F.broadcast(self._duplicates) if self._are_few else self._duplicates
+        duplicates = broadcast_few(self._duplicates, self._n_duplicates)
         known = self._read(["doc_id"]).join(duplicates, "doc_id", "left_anti")
+        cut = broadcast_few(keys, self._chunks.count())
         duplicate_ids, documents_without_chunks = side_by_side(
-            lambda: duplicate_keys(keys, "chunk_id"), known.join(keys, "doc_id", "left_anti").count
+            lambda: duplicate_keys(keys, "chunk_id"), known.join(cut, "doc_id", "left_anti").count
         )
         return check_chunks(
             self._chunks,
@@ -162,7 +162,7 @@ class _ChunkJob:
         places = read_lance(
             self._spark, self._documents.uri, version=self._version, columns=["doc_id", "source", "uri"]
         )
-        return searchable_documents(documents, places, self._duplicates, are_few=self._are_few)
+        return searchable_documents(documents, places, self._duplicates, n_duplicates=self._n_duplicates)
 
     def _cut(self, doc_ids: DataFrame, n_documents: int) -> DataFrame:
         rows = read_lance_keys(self._spark, self._documents.uri, doc_ids, version=self._version)

@@ -12,6 +12,7 @@ from forebay.chunks import CHUNKS, ChunkLimits, chunk_id, embedded_text
 from forebay.documents import content_hash
 from forebay.embedding.tokens import TokenCounter
 from forebay.embedding.windows import windowed_hashes
+from spark_jobs.broadcasts import broadcast_few
 from spark_jobs.chunk_documents.chunker import Chunker, Piece
 
 __all__ = ["chunks_of", "document_changes", "searchable_documents"]
@@ -21,31 +22,31 @@ _CARRIED = ("doc_id", "shard", "source", "uri", "format", "language", "metadata"
 _MAX_LOCATIONS = 100
 
 
-def searchable_documents(documents: DataFrame, places: DataFrame, duplicates: DataFrame, *, are_few: bool) -> DataFrame:
+def searchable_documents(
+    documents: DataFrame, places: DataFrame, duplicates: DataFrame, *, n_duplicates: int
+) -> DataFrame:
     """Leave out duplicates, and give those that stand for them all their locations.
 
     Args:
         documents: Rows of the document table, `doc_id` and `content_hash` at least.
         places: Columns `doc_id`, `source`, `uri` of all documents.
         duplicates: Columns `doc_id`, `canonical_id`.
-        are_few: Whether every executor can hold the duplicates and their places, which saves shuffles.
+        n_duplicates: Rows of `duplicates`.
 
     Returns:
         The documents that are searched, with the columns `locations` (a JSON list of the first 100 of `source`, `uri`,
         `doc_id`) and `version`, a hash that changes with the content and the locations.
     """
     place = F.struct("source", "uri", "doc_id")
-
-    def held(frame: DataFrame) -> DataFrame:
-        return F.broadcast(frame) if are_few else frame
-
+    duplicates = broadcast_few(duplicates, n_duplicates)
     gathered = (
-        places.join(held(duplicates), "doc_id")
+        places.join(duplicates, "doc_id")
         .groupBy("canonical_id")
         .agg(F.to_json(F.slice(F.array_sort(F.collect_list(place)), 1, _MAX_LOCATIONS)).alias("_places"))
     )
-    kept = documents.join(held(duplicates.select("doc_id")), "doc_id", "left_anti")
-    joined = kept.join(held(gathered), kept["doc_id"] == gathered["canonical_id"], "left")
+    kept = documents.join(duplicates.select("doc_id"), "doc_id", "left_anti")
+    # Not more than there are duplicates.
+    joined = kept.join(broadcast_few(gathered, n_duplicates), kept["doc_id"] == gathered["canonical_id"], "left")
     version = F.when(F.col("_places").isNull(), F.col("content_hash")).otherwise(
         F.md5(F.concat_ws("\n", "content_hash", "_places"))
     )

@@ -5,8 +5,9 @@ from pyspark.sql import functions as F
 
 from forebay.documents import COMPARISONS
 from forebay.settings import DuplicateSettings
+from spark_jobs.broadcasts import broadcast_few
 from spark_jobs.lance_frames import read_lance, read_lance_keys, replace_lance
-from spark_jobs.parse_documents.duplicates import candidate_pairs, compared_pairs
+from spark_jobs.parse_documents.duplicates import banded_documents, candidate_pairs, compared_pairs, shared_bands
 from spark_jobs.parse_documents.tables import DocumentTables
 
 __all__ = ["compare_documents"]
@@ -24,12 +25,14 @@ def compare_documents(spark: SparkSession, tables: DocumentTables, settings: Dup
         run_id: This run.
     """
     documents = read_lance(spark, tables.documents.uri, columns=["doc_id", "source", "bands", "run_id"])
-    pairs = candidate_pairs(documents, settings).persist()
-    if not pairs.count():
+    banded = banded_documents(documents, settings)
+    shared = shared_bands(banded).persist()
+    if not (n_shared := shared.count()):
         tables.comparisons.delete("true")
         return
+    pairs = candidate_pairs(banded, shared, n_shared).persist()
     written = documents.where(F.col("run_id") == run_id).select("doc_id")
-    known = _known(spark, tables).join(pairs, _PAIR, "left_semi")
+    known = _known(spark, tables).join(broadcast_few(pairs, pairs.count()), _PAIR, "left_semi")
     for side in _PAIR:
         known = known.join(written.toDF(side), side, "left_anti")
     known = known.select(*COMPARISONS.names).persist()

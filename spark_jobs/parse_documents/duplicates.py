@@ -16,28 +16,53 @@ from scipy.sparse.csgraph import connected_components
 
 from forebay.documents import COMPARISONS, DUPLICATES
 from forebay.settings import DuplicateSettings
+from spark_jobs.broadcasts import broadcast_few
 from spark_jobs.parse_documents.signatures import shingles_of, similarity
 
-__all__ = ["candidate_pairs", "compared_pairs", "duplicates_of"]
+__all__ = ["banded_documents", "candidate_pairs", "compared_pairs", "duplicates_of", "shared_bands"]
 
 
-def candidate_pairs(documents: DataFrame, settings: DuplicateSettings) -> DataFrame:
-    """Pair the documents that share a band, each with the first and with the one before it by id.
+def banded_documents(documents: DataFrame, settings: DuplicateSettings) -> DataFrame:
+    """Give every document once for each of its bands.
 
     Args:
         documents: Columns `doc_id`, `source`, `bands`.
         settings: Scope.
 
     Returns:
+        Columns `doc_id`, `band`, and `source` where only documents of one source are compared.
+    """
+    scope = ["source"] if settings.scope == "source" else []
+    return documents.select("doc_id", *scope, F.explode("bands").alias("band"))
+
+
+def shared_bands(banded: DataFrame) -> DataFrame:
+    """Find the bands of more than one document; most belong to one, and counting them is cheaper than sorting them.
+
+    Args:
+        banded: As `banded_documents` gives it.
+
+    Returns:
+        Its columns but for `doc_id`, each band once.
+    """
+    keys = [name for name in banded.columns if name != "doc_id"]
+    return banded.groupBy(*keys).count().where("count > 1").drop("count")
+
+
+def candidate_pairs(banded: DataFrame, shared: DataFrame, n_shared: int) -> DataFrame:
+    """Pair the documents that share a band, each with the first and with the one before it by id.
+
+    Args:
+        banded: As `banded_documents` gives it.
+        shared: As `shared_bands` gives it.
+        n_shared: Rows of it.
+
+    Returns:
         Distinct columns `one`, `other`: a number of pairs that is linear in the documents, however many share a band.
     """
-    scope = [F.col("source")] if settings.scope == "source" else []
-    keys = [*scope, F.col("_band")]
-    all_banded = documents.select("doc_id", *scope, F.explode("bands").alias("_band"))
-    # Nearly all bands belong to one document: counting them is cheaper than sorting them.
-    shared = all_banded.groupBy(*keys).count().where("count > 1").drop("count")
-    banded = all_banded.join(shared, shared.columns, "left_semi")
-    bucket = Window.partitionBy(*scope, "_band").orderBy("doc_id")
+    keys = shared.columns
+    banded = banded.join(broadcast_few(shared, n_shared), keys, "left_semi")
+    bucket = Window.partitionBy(*keys).orderBy("doc_id")
     first, last = F.first("doc_id").over(bucket), F.lag("doc_id").over(bucket)
     placed = banded.select("doc_id", first.alias("_first"), last.alias("_last"))
     partners = placed.where("_last IS NOT NULL").select(

@@ -14,6 +14,7 @@ from forebay.errors import ConfigurationError
 from forebay.settings import CorpusSettings
 from forebay.sources.contract import Changes, Rejected, Source
 from forebay.tables import sql_text
+from spark_jobs.broadcasts import broadcast_few
 from spark_jobs.lance_frames import append_lance, read_lance
 from spark_jobs.metrics import counted_changes, delete_outdated
 from spark_jobs.parse_documents.reading import RETRIED, ReadingPlan, record_units
@@ -82,16 +83,19 @@ class Ingestion:
         idle = SourceCounts.idle(self._tables, source.name)
         if plan.is_idle:
             return idle
+        n_documents = self._tables.documents.count()
         around = self._documents_around(source.name, plan.kept).persist()
         parsed = parsed_rows(self._spark, source, plan.units, self._corpus)
         resolve = without_duplicate_ids if listing.is_snapshot else latest_of_each
         # On disk: texts would fill the memory of a driver that has many.
-        read = resolve(parsed, around.where("NOT is_replaced")).persist(StorageLevel.DISK_ONLY)
+        taken = broadcast_few(around.where("NOT is_replaced"), n_documents)
+        read = resolve(parsed, taken).persist(StorageLevel.DISK_ONLY)
         resolved, replaced = read, around.where("is_replaced")
         if listing.is_snapshot and (unread := unread_units(read)):
             # As if nothing had changed there: what was read of it may be half of what it is.
             kept = self._documents_around(source.name, plan.kept | unread)
-            resolved = resolve(without_documents_of(read, unread), kept.where("NOT is_replaced"))
+            taken = broadcast_few(kept.where("NOT is_replaced"), n_documents)
+            resolved = resolve(without_documents_of(read, unread), taken)
             replaced = kept.where("is_replaced")
         counts = self._write_rows(resolved, replaced, source.name, plan, listing)
         read.unpersist()
@@ -136,7 +140,7 @@ class Ingestion:
         if not kept_units:
             return keys.select("doc_id", "content_hash", is_ours.alias("is_replaced"))
         kept = self._spark.createDataFrame(pa.table({"uri": sorted(kept_units)})).withColumn("_is_kept", F.lit(True))
-        marked = keys.join(kept, "uri", "left")
+        marked = keys.join(broadcast_few(kept, len(kept_units)), "uri", "left")
         return marked.select("doc_id", "content_hash", (is_ours & F.isnull("_is_kept")).alias("is_replaced"))
 
     def _read(self, columns: list[str]) -> DataFrame:
@@ -156,8 +160,9 @@ class Ingestion:
             replaced = replaced.join(words.select("doc_id"), "doc_id", "left_semi")
         diff = changes(words, replaced).persist()
         counts = counted_changes(diff)
-        wanted = diff.where("change IN ('new', 'changed')").select("doc_id")
-        added = accepted.join(wanted, "doc_id", "left_semi") if counts["new"] + counts["changed"] else None
+        n_wanted = counts["new"] + counts["changed"]
+        wanted = broadcast_few(diff.where("change IN ('new', 'changed')").select("doc_id"), n_wanted)
+        added = accepted.join(wanted, "doc_id", "left_semi") if n_wanted else None
         side_by_side(
             lambda: self._write_documents(diff, counts, added),
             lambda: self._write_rejects(parsed, plan, source, listing),

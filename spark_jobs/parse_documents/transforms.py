@@ -10,6 +10,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from forebay.documents import DOCUMENTS, QUARANTINE, RejectionReason, content_hash
 from forebay.settings import CorpusSettings
 from forebay.sources.contract import ReadUnit, Source
+from spark_jobs.broadcasts import broadcast_few
 from spark_jobs.parse_documents.parsing import Parsed, parse_unit
 from spark_jobs.parse_documents.readers.fields import audience_of
 from spark_jobs.parse_documents.reading import UNREAD
@@ -142,6 +143,7 @@ def unread_units(parsed: DataFrame) -> frozenset[str]:
 def without_documents_of(parsed: DataFrame, units: frozenset[str]) -> DataFrame:
     """Leave out the documents of some units, whose rejects stay."""
     named = parsed.sparkSession.createDataFrame(pa.table({"unit": sorted(units)}))
+    named = broadcast_few(named, len(units))
     documents, rejects = parsed.where("reason IS NULL"), parsed.where("reason IS NOT NULL")
     return documents.join(named, "unit", "left_anti").select(*parsed.columns).unionByName(rejects)
 

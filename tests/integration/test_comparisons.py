@@ -4,7 +4,7 @@ import pytest
 from forebay.documents import DOCUMENTS
 from forebay.settings import DuplicateSettings
 from forebay.tables import comparison_table, document_table
-from spark_jobs import lance_frames
+from spark_jobs import broadcasts, lance_frames
 from spark_jobs.parse_documents.comparisons import compare_documents
 from spark_jobs.parse_documents.signatures import bands_of, shingles_of
 from spark_jobs.parse_documents.tables import DocumentTables
@@ -45,8 +45,10 @@ class _Corpus:
         }
 
 
-@pytest.fixture
-def corpus(spark, tmp_path):
+@pytest.fixture(params=[0, 100_000])
+def corpus(spark, tmp_path, monkeypatch, request):
+    """A corpus none of whose frames are few rows, or all."""
+    monkeypatch.setattr(broadcasts, "FEW_ROWS", request.param)
     return _Corpus(spark, tmp_path)
 
 

@@ -8,6 +8,7 @@ import pytest
 from forebay.settings import CorpusSettings
 from forebay.sources import formats
 from forebay.sources.folder import FolderSource
+from spark_jobs import broadcasts
 from spark_jobs.parse_documents.ingestion import Ingestion
 from spark_jobs.parse_documents.reading import plan_reading
 from spark_jobs.parse_documents.tables import DocumentTables
@@ -47,8 +48,10 @@ class _Corpus:
         )
 
 
-@pytest.fixture
-def corpus(spark, tmp_path):
+@pytest.fixture(params=[0, 100_000])
+def corpus(spark, tmp_path, monkeypatch, request):
+    """A corpus none of whose frames are few rows, or all."""
+    monkeypatch.setattr(broadcasts, "FEW_ROWS", request.param)
     return _Corpus(spark, tmp_path)
 
 

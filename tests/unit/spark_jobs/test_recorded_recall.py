@@ -1,10 +1,19 @@
 """The recall of a shard's index: measured when it is built, kept in its seal, checked and shown by the job."""
 
+import json
+from dataclasses import dataclass
 from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from dagster_pipes import (
+    PipesContext,
+    PipesDefaultContextLoader,
+    PipesDefaultMessageWriter,
+    PipesEnvVarParamsLoader,
+    encode_param,
+)
 from qdrant_edge import EdgeShard, Query, QueryRequest
 
 from forebay.settings import IndexSettings
@@ -21,17 +30,40 @@ _DIM, _ROWS, _ASKED = 128, 4_000, 64
 _POOR = IndexSettings(hnsw_m=4, hnsw_ef_construct=8, quantization="none")
 
 
-class _Pipes:
-    """What Dagster is told, in memory."""
+@dataclass
+class _Told:
+    """What a job tells Dagster."""
 
-    def __init__(self):
-        self.checks, self.metadata = {}, {}
+    checks: dict
+    metadata: dict
 
-    def report_asset_check(self, check_name, passed, severity, metadata):
-        self.checks[check_name] = (passed, severity, metadata)
 
-    def report_asset_materialization(self, metadata):
-        self.metadata = metadata
+@pytest.fixture
+def report(tmp_path, monkeypatch):
+    """Gives a function that reports shards over real Pipes, and gives what it wrote."""
+
+    def told(*arguments):
+        messages = tmp_path / "messages"
+        context = {"asset_keys": ["index_shards"], "run_id": "run", "retry_number": 0, "extras": {}}
+        monkeypatch.setenv("DAGSTER_PIPES_CONTEXT", encode_param({"data": context}))
+        monkeypatch.setenv("DAGSTER_PIPES_MESSAGES", encode_param({"path": str(messages)}))
+        connection = PipesEnvVarParamsLoader(), PipesDefaultContextLoader(), PipesDefaultMessageWriter()
+        with PipesContext(*connection) as pipes:
+            _report(arguments[0], Reporter(pipes), *arguments[1:])
+        written = [json.loads(line) for line in messages.read_text("utf-8").splitlines()]
+        checks = {
+            said["params"]["check_name"]: (said["params"]["passed"], said["params"]["severity"], _raw(said))
+            for said in written
+            if said["method"] == "report_asset_check"
+        }
+        (made,) = (said for said in written if said["method"] == "report_asset_materialization")
+        return _Told(checks, _raw(made))
+
+    return told
+
+
+def _raw(said):
+    return {name: value["raw_value"] for name, value in said["params"]["metadata"].items()}
 
 
 @pytest.fixture(scope="module")
@@ -74,27 +106,25 @@ def test_what_is_recorded_is_what_an_exact_search_says(built, noise):
     assert 0.2 < ref.ann_recall10 < 0.9
 
 
-def test_a_shard_whose_graph_is_bad_fails_the_check_and_its_figure_is_shown(built):
+def test_a_shard_whose_graph_is_bad_fails_the_check_and_its_figure_is_shown(built, report):
     ref = built[0]
-    pipes = _Pipes()
     good = ref.model_copy(update={"number": 1, "ann_recall10": 0.99})
     older = ref.model_copy(update={"number": 2, "ann_recall10": None})
     of_another_run = ref.model_copy(update={"number": 3})
     refs = {one.number: one for one in (ref, good, older, of_another_run)}
-    _report(JobOrders("run", (0, 1, 2), 4, ()), Reporter(pipes), refs, 1, 3 * _ROWS)
-    passed, severity, metadata = pipes.checks["index_finds_what_exact_search_finds"]
+    told = report(JobOrders("run", (0, 1, 2), 4, ()), refs, 1, 3 * _ROWS)
+    passed, severity, metadata = told.checks["index_finds_what_exact_search_finds"]
     assert (passed, severity) == (False, "ERROR")
     assert metadata["below"] == {"s000": ref.ann_recall10}
     assert (metadata["shards"], metadata["lowest"], metadata["min_recall10"]) == (2, ref.ann_recall10, 0.9)
     assert metadata["mean"] == pytest.approx((ref.ann_recall10 + 0.99) / 2, abs=1e-4)
-    assert pipes.checks["shards_hold_every_chunk"][0]
-    assert pipes.metadata["dagster/row_count"] == 3 * _ROWS
-    assert pipes.metadata["rows_per_shard"]["raw_value"] == {"s000": _ROWS, "s001": _ROWS, "s002": _ROWS}
+    assert told.checks["shards_hold_every_chunk"][0]
+    assert told.metadata["dagster/row_count"] == 3 * _ROWS
+    assert told.metadata["rows_per_shard"] == {"s000": _ROWS, "s001": _ROWS, "s002": _ROWS}
 
 
-def test_the_least_recall_is_a_setting(built, monkeypatch):
+def test_the_least_recall_is_a_setting(built, report, monkeypatch):
     monkeypatch.setenv("FOREBAY_RELEASE_MIN_ANN_RECALL", "0.1")
-    pipes = _Pipes()
-    _report(JobOrders("run", (0,), 1, ()), Reporter(pipes), {0: built[0]}, 1, _ROWS)
-    passed, _, metadata = pipes.checks["index_finds_what_exact_search_finds"]
+    told = report(JobOrders("run", (0,), 1, ()), {0: built[0]}, 1, _ROWS)
+    passed, _, metadata = told.checks["index_finds_what_exact_search_finds"]
     assert (passed, metadata["min_recall10"]) == (True, 0.1)
