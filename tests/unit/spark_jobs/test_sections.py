@@ -1,4 +1,6 @@
-from spark_jobs.chunk_documents.sections import Section, sections_of
+import pytest
+
+from spark_jobs.chunk_documents.sections import MAX_PATH_CHARS, Section, sections_of
 
 
 def test_a_page_is_a_section():
@@ -22,3 +24,15 @@ def test_no_page_has_text():
 def test_documents_without_pages_say_so():
     assert [section.page for section in sections_of("a\fb", "text")] == [0]
     assert [section.page for section in sections_of("# a\n\nb\fc\n\n# d\n\ne", "markdown")] == [0, 0]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_sections_begin_behind_their_headings_whatever_ends_lines(end):
+    text = end.join(["one", "# two", "", "three\u2028\x0b", "four", "# five", "six"])
+    found = [(section.heading_path, text[section.start : section.end]) for section in sections_of(text, "markdown")]
+    assert found == [("", f"one{end}"), ("two", f"{end}three\u2028\x0b{end}four{end}"), ("five", "six")]
+
+
+def test_a_long_heading_is_not_copied_into_each_section_below_it():
+    text = "# " + "x" * 10_000 + "\n\n" + "## y\n\nz\n\n" * 3
+    assert [len(section.heading_path) for section in sections_of(text, "markdown")] == [MAX_PATH_CHARS] * 3
