@@ -2,10 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 
-from markdown_it import MarkdownIt
+from spark_jobs.chunk_documents.markdown_parser import TangledError, block_tokens
 
 __all__ = ["MAX_PATH_CHARS", "Section", "sections_of"]
 
@@ -43,7 +42,11 @@ def sections_of(text: str, format_name: str) -> list[Section]:
         return [Section("", 0, len(text))]
     # Offsets of markdown-it's lines: it ends lines at \n, \r\n and \r.
     starts = _line_starts(text)
-    tokens = _parser().parse(text)
+    try:
+        tokens = block_tokens(text)
+    except TangledError:
+        # Only a text that is made to hang parsers; it is cut without its headings.
+        return [Section("", 0, len(text))]
     sections: list[Section] = []
     headings: list[tuple[int, str]] = []
     start = 0
@@ -59,12 +62,6 @@ def sections_of(text: str, format_name: str) -> list[Section]:
         start = starts[min(after, len(starts) - 1)]
     sections.append(Section(_path(headings), start, len(text)))
     return [section for section in sections if text[section.start : section.end].strip()]
-
-
-@cache
-def _parser() -> MarkdownIt:
-    # Headings are blocks, and their text is wanted as it stands: what lies inside of lines isn't parsed.
-    return MarkdownIt("commonmark").disable("inline")
 
 
 def _pages(text: str) -> list[Section]:

@@ -36,3 +36,31 @@ def test_sections_begin_behind_their_headings_whatever_ends_lines(end):
 def test_a_long_heading_is_not_copied_into_each_section_below_it():
     text = "# " + "x" * 10_000 + "\n\n" + "## y\n\nz\n\n" * 3
     assert [len(section.heading_path) for section in sections_of(text, "markdown")] == [MAX_PATH_CHARS] * 3
+
+
+@pytest.mark.parametrize("text", ["> # a\nb\n" * 20_000, "- c\n" + "  > # a\n  b\n" * 20_000])
+def test_a_text_that_makes_the_parser_look_ahead_again_and_again_is_one_section(text):
+    assert sections_of("# d\n\n" + text, "markdown") == [Section("", 0, len(text) + 5)]
+
+
+@pytest.mark.parametrize(
+    "quotes",
+    [
+        "> a\n- b\n" * 3000,
+        ">\na\n" * 3000,
+        "> a\n> > b\n> \n" * 3000,
+        ">" * 18 + " a\n" + "b\n" * 3000,
+        "> # a\nb\n\n" * 3000,
+        "> # a\n> b\n" * 3000,
+    ],
+)
+def test_very_many_quotes_leave_the_headings(quotes):
+    assert [section.heading_path for section in sections_of(f"# a\n\n{quotes}\n# b\n\nc", "markdown")] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("lines", "is_definition"), [(10, True), (3000, False)])
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_a_definition_of_very_many_lines_is_text(lines, is_definition, end):
+    text = end.join(["x", "", "[a]: b 'c", *["d"] * lines, "e'", "===", "", "f"])
+    (*_, last) = sections_of(text, "markdown")
+    assert last.heading_path.startswith("[a]: b 'c") is not is_definition
