@@ -12,8 +12,8 @@ __all__ = ["TangledError", "block_tokens"]
 
 _LINE_END = re.compile(r"\r\n?|\n")
 _STEPS = 100_000
-_STEPS_PER_LINE = 30
-"""Quotes nest to 20 levels (markdown-it's `maxNesting`), and each level looks at its lines once."""
+_STEPS_PER_LINE = 5
+"""Each level of nested quotes looks at its lines once; few long texts have more levels throughout."""
 _MAX_DEFINITION_LINES = 1000
 
 
