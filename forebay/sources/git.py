@@ -16,10 +16,16 @@ from forebay.sources.contract import Changes, ReadUnit, Record, Rejected, Unread
 from forebay.sources.formats import format_of, units_of_file
 from forebay.sources.git_address import GitAddress
 from forebay.sources.git_mirror import BROKEN, GitMirror
+from forebay.sources.git_sizes import sizes_in_bytes
 from forebay.sources.names import is_hidden, printable
 from forebay.sources.records import records_of
 
 __all__ = ["GitSource"]
+
+_TABLES = frozenset({"jsonl", "parquet"})
+"""Formats whose files hold many documents."""
+_MAX_TABLE_BYTES = 512 * 2**20
+"""Larger files Git doesn't hold whole either (its `core.bigFileThreshold`)."""
 
 
 class GitSource:
@@ -66,25 +72,36 @@ class GitSource:
         """Read a file; Git can't give a part of one, so it is held whole.
 
         Raises:
-            UnreadableError: the repository doesn't have it any more, or can't be fetched on this machine.
+            UnreadableError: it is too large, the repository doesn't have it any more, or it can't be fetched on this
+                machine.
         """
+        if unit.format == "unsupported":
+            yield from records_of(unit, io.BytesIO(), max_bytes)
+            return
+        longest = _MAX_TABLE_BYTES if unit.format in _TABLES else max_bytes
         try:
-            data = self._blob(unit.address)
+            data = self._blob(unit.address, longest)
         except BROKEN:
-            data = self._fetched_blob(unit.address)
+            data = self._fetched_blob(unit.address, longest)
         yield from records_of(unit, io.BytesIO(data), max_bytes)
 
     def acknowledge(self, changes: Changes, rejected: Sequence[Rejected]) -> None:
         """Do nothing: a repository keeps no account."""
 
-    def _blob(self, sha: bytes) -> bytes:
+    def _blob(self, sha: bytes, max_bytes: int) -> bytes:
         with self._mirror.open() as repository:
+            size_bytes, *bases = sizes_in_bytes(repository.object_store, ObjectID(sha))
+            if size_bytes > max_bytes:
+                raise UnreadableError(RejectionReason.TOO_LARGE, f"larger than {max_bytes} bytes")
+            if max(bases, default=0) > _MAX_TABLE_BYTES:
+                detail = f"kept as a difference to a file larger than {_MAX_TABLE_BYTES} bytes"
+                raise UnreadableError(RejectionReason.TOO_LARGE, detail)
             return repository.object_store.get_raw(ObjectID(sha))[1]
 
-    def _fetched_blob(self, sha: bytes) -> bytes:
+    def _fetched_blob(self, sha: bytes, max_bytes: int) -> bytes:
         try:
             self._mirror.update(self._address.branch)
-            return self._blob(sha)
+            return self._blob(sha, max_bytes)
         except ConfigurationError as exc:
             raise UnreadableError(RejectionReason.UNREADABLE, str(exc)) from exc
         except BROKEN as exc:
@@ -133,5 +150,5 @@ class GitSource:
 
 def _file_units(store: Any, path: bytes, sha: ObjectID) -> list[ReadUnit]:
     uri = printable(path)
-    size_bytes = 0 if format_of(uri) == "unsupported" else len(store.get_raw(sha)[1])
+    size_bytes = 0 if format_of(uri) == "unsupported" else sizes_in_bytes(store, sha)[0]
     return units_of_file(uri, sha, sha.decode(), size_bytes)

@@ -1,10 +1,12 @@
 """Which pages a web site says that it has (https://www.sitemaps.org/protocol.html), and which we may read."""
 
 import io
+import time
 import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 from urllib.robotparser import RobotFileParser
 
 import httpx
@@ -21,6 +23,10 @@ _MAX_SITEMAPS = 500
 _MAX_DEPTH = 3
 _MAX_SITEMAP_BYTES = 50 * 2**20
 """Limit of the protocol, uncompressed."""
+_MAX_LISTING_BYTES = 10 * _MAX_SITEMAP_BYTES
+"""Largest sum of all sitemaps of a site, uncompressed."""
+_MAX_LISTING_S = 1800
+"""Longest time that reading them, and asking robots.txt about their pages, may take."""
 _MAX_ROBOTS_BYTES = 512 * 2**10
 """A little more than RFC 9309, section 2.5, asks for."""
 
@@ -46,14 +52,15 @@ def list_pages(guard: WebGuard, address: str, settings: WebSettings) -> list[Sit
     """Read a sitemap and those that it names, as far as they lie on its host and robots.txt allows.
 
     Raises:
-        ConfigurationError: a sitemap or robots.txt can't be read, or there are too many pages. A part of a sitemap is
-            never taken for the whole: what it lacks would be deleted.
+        ConfigurationError: a sitemap or robots.txt can't be read, or there are too many pages, or too much to read. A
+            part of a sitemap is never taken for the whole: what it lacks would be deleted.
     """
+    limits = _Limits(address)
     first = _fetch(guard, address)
     hosts = {httpx.URL(address).host, httpx.URL(first.url).host}
     pages: dict[str, str] = {}
     strangers: set[str] = set()
-    for entry in _walk(guard, first, hosts, strangers):
+    for entry in _walk(guard, first, hosts, strangers, limits):
         if _host(entry.url) in hosts:
             pages.setdefault(entry.url, entry.lastmod)
         else:
@@ -68,15 +75,43 @@ def list_pages(guard: WebGuard, address: str, settings: WebSettings) -> list[Sit
             "that the sitemap has on that host."
         )
     robots = _Robots(guard, settings.user_agent)
-    return [SitePage(url, lastmod) for url, lastmod in pages.items() if robots.allow(url)]
+    allowed: list[SitePage] = []
+    for url, lastmod in pages.items():
+        # A robots.txt may have very many rules, and each page is compared with all of them.
+        limits.require()
+        if robots.allow(url):
+            allowed.append(SitePage(url, lastmod))
+    return allowed
 
 
-def _walk(guard: WebGuard, first: Fetched, hosts: set[str], strangers: set[str]) -> Iterator[_Entry]:
+class _Limits:
+    """What all sitemaps of a site may take together: each by itself may take much."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._end_s = time.monotonic() + _MAX_LISTING_S
+        self._left_bytes = _MAX_LISTING_BYTES
+
+    def require(self, size_bytes: int = 0) -> None:
+        self._left_bytes -= size_bytes
+        if self._left_bytes < 0:
+            self._refuse(f"is larger than {_MAX_LISTING_BYTES} bytes with all that it names")
+        if time.monotonic() > self._end_s:
+            self._refuse(f"takes longer than {_MAX_LISTING_S} s to list, with its robots.txt")
+
+    def _refuse(self, problem: str) -> NoReturn:
+        raise ConfigurationError(f"the sitemap {self._address} {problem}; give its parts, each as a source of its own.")
+
+
+def _walk(guard: WebGuard, first: Fetched, hosts: set[str], strangers: set[str], limits: _Limits) -> Iterator[_Entry]:
     waiting = deque([(first.url, 1)])
     seen = {first.url}
     while waiting:
         url, depth = waiting.popleft()
-        for entry in _entries(first if url == first.url else _fetch(guard, url, _host(url))):
+        sitemap = first if url == first.url else _fetch(guard, url, _host(url))
+        data = _inflated(sitemap)
+        limits.require(len(data))
+        for entry in _entries(sitemap.url, data):
             if not entry.is_sitemap:
                 yield entry
             elif _host(entry.url) not in hosts:
@@ -85,8 +120,8 @@ def _walk(guard: WebGuard, first: Fetched, hosts: set[str], strangers: set[str])
                 seen.add(entry.url)
                 waiting.append((entry.url, depth + 1))
                 if depth >= _MAX_DEPTH or len(seen) > _MAX_SITEMAPS:
-                    limits = f"{_MAX_DEPTH} levels or {_MAX_SITEMAPS} files"
-                    raise ConfigurationError(f"the sitemap {first.url} has more than {limits}; give one of its parts.")
+                    most = f"{_MAX_DEPTH} levels or {_MAX_SITEMAPS} files"
+                    raise ConfigurationError(f"the sitemap {first.url} has more than {most}; give one of its parts.")
 
 
 def _fetch(guard: WebGuard, url: str, only_host: str | None = None) -> Fetched:
@@ -102,10 +137,8 @@ def _fetch(guard: WebGuard, url: str, only_host: str | None = None) -> Fetched:
     return fetched
 
 
-def _entries(sitemap: Fetched) -> Iterator[_Entry]:
-    events = etree.iterparse(
-        io.BytesIO(_inflated(sitemap)), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
-    )
+def _entries(address: str, data: bytes) -> Iterator[_Entry]:
+    events = etree.iterparse(io.BytesIO(data), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
         for _, element in events:
             name = etree.QName(element).localname
@@ -118,9 +151,9 @@ def _entries(sitemap: Fetched) -> Iterator[_Entry]:
                     del parent[0]
         top = "" if events.root is None else etree.QName(events.root).localname
     except etree.XMLSyntaxError as exc:
-        raise ConfigurationError(f"the sitemap {sitemap.url} is not XML: {str(exc)[:200]}.") from exc
+        raise ConfigurationError(f"the sitemap {address} is not XML: {str(exc)[:200]}.") from exc
     if top not in ("urlset", "sitemapindex"):
-        raise ConfigurationError(f"{sitemap.url} is no sitemap: its root element is {top!r}.")
+        raise ConfigurationError(f"{address} is no sitemap: its root element is {top!r}.")
 
 
 def _inflated(sitemap: Fetched) -> bytes:

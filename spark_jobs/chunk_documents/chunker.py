@@ -9,12 +9,11 @@ import semchunk
 
 from forebay.chunks import CHUNKER_VERSION, ChunkLimits, embedded_text
 from forebay.documents import content_hash
-from spark_jobs.chunk_documents.sections import Section, sections_of
+from spark_jobs.chunk_documents.sections import MAX_PATH_CHARS, Section, sections_of
 
 __all__ = ["Chunker", "Piece", "chunker_fingerprint"]
 
 _MIN_TEXT_TOKENS = 32
-_MAX_CONTEXT_CHARS = 200
 _CACHED_COUNTS = 512
 # Longer texts are not even counted before they are cut.
 _MAX_CHARS_PER_TOKEN = 50
@@ -104,7 +103,7 @@ class Chunker:
         return max(self._count(text), len(text) // _MAX_CHARS_PER_TOKEN)
 
     def _fit(self, text: str, budget: int) -> str:
-        text = text.strip()[:_MAX_CONTEXT_CHARS]
+        text = text.strip()[:MAX_PATH_CHARS]
         while (n_tokens := self._count(text)) > budget:
             text = text[: len(text) * budget // n_tokens].strip()
         return text

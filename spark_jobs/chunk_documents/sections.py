@@ -1,14 +1,18 @@
 """Split a Markdown document at its headings, and one with pages between them."""
 
+import re
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 
-from markdown_it import MarkdownIt
+from spark_jobs.chunk_documents.markdown_parser import TangledError, block_tokens
 
-__all__ = ["Section", "sections_of"]
+__all__ = ["MAX_PATH_CHARS", "Section", "sections_of"]
+
+MAX_PATH_CHARS = 200
+"""Longest title or path of headings that a chunk is given."""
 
 _SEPARATOR = " > "
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,7 @@ class Section:
     """A stretch of a document's text under one path of headings."""
 
     heading_path: str
-    """Headings from the outermost to the innermost, joined by ` > `; empty before the first."""
+    """Headings from the outermost to the innermost, joined by ` > `, up to `MAX_PATH_CHARS`; empty before the first."""
     start: int
     """First character, behind the heading."""
     end: int
@@ -38,7 +42,11 @@ def sections_of(text: str, format_name: str) -> list[Section]:
         return [Section("", 0, len(text))]
     # Offsets of markdown-it's lines: it ends lines at \n, \r\n and \r.
     starts = _line_starts(text)
-    tokens = _parser().parse(text)
+    try:
+        tokens = block_tokens(text)
+    except TangledError:
+        # Only a text that is made to hang parsers; it is cut without its headings.
+        return [Section("", 0, len(text))]
     sections: list[Section] = []
     headings: list[tuple[int, str]] = []
     start = 0
@@ -49,16 +57,11 @@ def sections_of(text: str, format_name: str) -> list[Section]:
         first, after = token.map
         sections.append(Section(_path(headings), start, starts[first]))
         level = int(token.tag[1:])
-        headings = [entry for entry in headings if entry[0] < level] + [(level, inline.content.strip())]
+        heading = inline.content.strip()[:MAX_PATH_CHARS]
+        headings = [entry for entry in headings if entry[0] < level] + [(level, heading)]
         start = starts[min(after, len(starts) - 1)]
     sections.append(Section(_path(headings), start, len(text)))
     return [section for section in sections if text[section.start : section.end].strip()]
-
-
-@cache
-def _parser() -> MarkdownIt:
-    # Headings are blocks, and their text is wanted as it stands: what lies inside of lines isn't parsed.
-    return MarkdownIt("commonmark").disable("inline")
 
 
 def _pages(text: str) -> list[Section]:
@@ -73,21 +76,9 @@ def _pages(text: str) -> list[Section]:
 
 
 def _path(headings: list[tuple[int, str]]) -> str:
-    return _SEPARATOR.join(heading for _, heading in headings)
+    # Every section has a path of its own: it must not be as long as the document.
+    return _SEPARATOR.join(heading for _, heading in headings)[:MAX_PATH_CHARS]
 
 
 def _line_starts(text: str) -> list[int]:
-    starts = [0]
-    position = 0
-    while position < len(text):
-        if text.startswith("\r\n", position):
-            position += 2
-            starts.append(position)
-        elif text[position] in "\r\n":
-            position += 1
-            starts.append(position)
-        else:
-            following = [found for found in (text.find("\n", position), text.find("\r", position)) if found >= 0]
-            position = min(following) if following else len(text)
-    starts.append(len(text))
-    return starts
+    return [0, *(end.end() for end in _LINE_END.finditer(text)), len(text)]

@@ -1,6 +1,7 @@
 """Spark transforms: which documents to cut, and cutting them."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from forebay.embedding.windows import windowed_hashes
 from spark_jobs.broadcasts import broadcast_few
 from spark_jobs.chunk_documents.chunker import Chunker, Piece
 
-__all__ = ["chunks_of", "document_changes", "searchable_documents"]
+__all__ = ["batches_of", "chunks_of", "document_changes", "searchable_documents"]
 
 _BATCH_ROWS = 512
 _CARRIED = ("doc_id", "shard", "source", "uri", "format", "language", "metadata", "locations")
@@ -85,19 +86,22 @@ def chunks_of(
 
     def cut(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         splitter = Chunker(limits, TokenCounter.of(model))
-        held: list[dict[str, object]] = []
-        for batch in batches:
-            for document in batch.to_pylist():
-                pieces = list(splitter.split(document["title"], document["text"], document["format"]))
-                hashes = _text_hashes(pieces, limits.window_tokens)
-                held += _rows(document, pieces, hashes, corpus=corpus, chunker=chunker, run_id=run_id)
-                if len(held) >= _BATCH_ROWS:
-                    yield pa.RecordBatch.from_pylist(held, CHUNKS)
-                    held = []
-        if held:
-            yield pa.RecordBatch.from_pylist(held, CHUNKS)
+        return batches_of(
+            row for batch in batches for document in batch.to_pylist() for row in rows_of(splitter, document)
+        )
+
+    def rows_of(splitter: Chunker, document: dict[str, str]) -> Iterator[dict[str, object]]:
+        pieces = list(splitter.split(document["title"], document["text"], document["format"]))
+        hashes = _text_hashes(pieces, limits.window_tokens)
+        return _rows(document, pieces, hashes, corpus=corpus, chunker=chunker, run_id=run_id)
 
     return documents.mapInArrow(cut, from_arrow_schema(CHUNKS))
+
+
+def batches_of(rows: Iterator[dict[str, object]]) -> Iterator[pa.RecordBatch]:
+    """Gather rows of the chunk table in small batches: a document may have a million, each with all its metadata."""
+    while held := list(islice(rows, _BATCH_ROWS)):
+        yield pa.RecordBatch.from_pylist(held, CHUNKS)
 
 
 def _text_hashes(pieces: list[Piece], window_tokens: int | None) -> Iterator[str]:

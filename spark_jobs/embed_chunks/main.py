@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from forebay.embedding.choice import resolve_spec
 from forebay.embedding.spec import EmbeddingSpec
 from forebay.errors import DataError, EmbeddingError, QualityError
+from forebay.models import model_folder
 from forebay.settings import EmbeddingSettings, PathSettings, SparkSettings
 from forebay.tables import Table, chunk_table, embedding_table
 from quality.suites.embeddings import EMBEDDING_CHECKS, EMBEDDING_METRICS, check_embeddings
@@ -119,6 +120,8 @@ class _EmbedJob:
         (found,) = self._sides().agg(missing, duplicates).collect()
         return check_embeddings(
             self._embeddings,
+            self._chunks,
+            model_folder(self._spec.model, self._paths.models),
             missing=found["missing"],
             duplicates=found["duplicates"],
             run_id=self._orders.run_id,

@@ -2,6 +2,7 @@ import gzip
 import http.server
 import pickle
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -280,6 +281,32 @@ def test_a_sitemap_is_limited_in_pages_depth_files_and_size(site, monkeypatch):
     site.put("/sitemap.xml", index("/x1.xml", "/x2.xml", "/x3.xml"))
     with pytest.raises(ConfigurationError, match="3 files"):
         site.units()
+
+
+def test_all_sitemaps_of_a_site_together_are_limited_in_bytes(site, monkeypatch):
+    parts = [f"/{number}.xml" for number in range(4)]
+    site.put("/sitemap.xml", index(*parts))
+    for path in parts:
+        site.put_sitemap((f"{path}.html", "1"), ("http://other.org/" + "x" * 1000, "1"), path=path)
+    assert len(site.units()) == 4
+    monkeypatch.setattr("forebay.sources.sitemap_pages._MAX_LISTING_BYTES", 4000)
+    with pytest.raises(ConfigurationError, match=r"larger than 4000 bytes .* give its parts"):
+        site.units()
+
+
+@pytest.mark.parametrize("slow", ["/sitemap.xml", "/robots.txt"])
+def test_listing_a_site_takes_limited_time(site, monkeypatch, slow):
+    site.put("/sitemap.xml", index("/1.xml"))
+    site.put_sitemap(("/a", "1"), ("/b", "1"), path="/1.xml")
+    clock = SimpleNamespace(monotonic=lambda: 100 if slow in site.asked else 0)
+    monkeypatch.setattr("forebay.sources.sitemap_pages.time", clock)
+    assert len(site.units()) == 2
+    site.asked.clear()
+    monkeypatch.setattr("forebay.sources.sitemap_pages._MAX_LISTING_S", 50)
+    with pytest.raises(ConfigurationError, match="longer than 50 s"):
+        site.units()
+    # What comes behind is not asked for any more.
+    assert site.asked[-1] == slow
 
 
 def test_entities_are_neither_loaded_nor_expanded(site, tmp_path):
