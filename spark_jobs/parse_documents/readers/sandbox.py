@@ -19,6 +19,7 @@ from spark_jobs.parse_documents.readers.contract import Extracted, UnparsableErr
 __all__ = ["run"]
 
 _START_TIMEOUT_S = 120
+_END_TIMEOUT_S = 5
 _MAX_ANSWER_BYTES = 2**28
 _START = (
     "import sys; descriptor, parent, *sys.path = sys.argv[1:]; "
@@ -116,7 +117,7 @@ def _close(owner: int, process: subprocess.Popen[bytes], channel: Connection) ->
         return
     try:
         # A child that crashed is already on its way; its own exit status says more than our signal.
-        process.wait(0.2)
+        process.wait(_END_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
