@@ -21,6 +21,8 @@ MAX_SHARDS = 4096
 _BYTES = "bytes_per_doc_"
 # Part of a worker's memory that its shard may take. Decided, not measured: Java and Arrow want some outside the heap.
 _FILLED = 0.75
+# What a task of a shuffle takes. Decided, not measured: a task sorts it in memory, or in few pieces.
+_PARTITION_BYTES = 2**28
 
 
 class MissingRateError(Exception):
@@ -92,6 +94,7 @@ class Sizing:
     cores: int
     memory_gib: float
     shards: int
+    shuffle_partitions: int
     hours: dict[str, float]
     """Duration by stage."""
     bytes: dict[str, float]
@@ -130,6 +133,8 @@ def size(rates: Rates, plan: Plan) -> Sizing:
         cores=cores,
         memory_gib=executors * plan.executor_gib,
         shards=shards,
+        # The largest shuffle brings vectors to their texts.
+        shuffle_partitions=max(cores, math.ceil((tables["chunks"] + tables["embeddings"]) / _PARTITION_BYTES)),
         hours=hours,
         bytes={**tables, "index": index},
         total_bytes=sum(tables.values()) + plan.releases * index,
@@ -160,6 +165,7 @@ def table(rates: Rates, plan: Plan, sizing: Sizing) -> str:
         ("cores", f"{sizing.cores:,}"),
         ("memory of the executors", f"{sizing.memory_gib:,.0f} GiB"),
         ("shards (`FOREBAY_CORPUS_SHARDS`)", f"{sizing.shards:,}"),
+        ("partitions of a shuffle (`spark.sql.shuffle.partitions`)", f"{sizing.shuffle_partitions:,}"),
         *((f"hours: {stage}", f"{hours:.1f}") for stage, hours in sizing.hours.items()),
         ("hours: all", f"{sum(sizing.hours.values()):.1f}"),
         *((f"storage: {name}", _tib(size)) for name, size in sizing.bytes.items()),

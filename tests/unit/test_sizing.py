@@ -41,6 +41,8 @@ def test_a_plan_worked_out_by_hand(write):
     assert (found.executors, found.cores, found.memory_gib) == (7, 28, 140)
     # A worker has 0.75 x 16 / 4 GiB for 32 KiB a chunk, so 98,304 chunks; max(28 cores, 26 shards) = 28, so 32.
     assert found.shards == 32
+    # 26.1 partitions of 256 MiB would leave cores without work.
+    assert found.shuffle_partitions == 28
     assert found.hours["documents and chunks"] == pytest.approx(20_000 / 22.4 / 3600)
     assert found.hours["embeddings"] == pytest.approx(125_000 / 22.4 / 3600)
     # Two rounds of 28 for 32 shards: 56 / 32 = 1.75 of the time that it would take without rounds.
@@ -63,6 +65,11 @@ def test_twice_the_documents_take_the_machines_that_they_need(write):
 def test_a_shard_is_no_larger_than_a_worker_can_build(write):
     # A quarter of the memory, so 24,576 chunks: 101.7 shards.
     assert size(Rates.read(write()), Plan(**{**vars(PLAN), "workers_gib": 4})).shards == 128
+
+
+def test_few_cores_shuffle_in_more_parts_than_they_are(write):
+    # 0.65, so 1 executor of 4 cores; 7e9 bytes of chunks and vectors are 26.1 times 256 MiB.
+    assert size(Rates.read(write()), Plan(**{**vars(PLAN), "hours": 20})).shuffle_partitions == 27
 
 
 @pytest.mark.parametrize("workers_gib", [0.0, 21.0])
