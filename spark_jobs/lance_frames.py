@@ -127,7 +127,8 @@ def read_lance_keys(
     (name,) = keys.columns
     some = [row[0] for row in keys.limit(_LOOKED_UP_KEYS + 1).collect()]
     if len(some) > _LOOKED_UP_KEYS:
-        return read_lance(spark, uri, version=version, columns=columns, where=where).join(keys, name, "left_semi")
+        rows = read_lance(spark, uri, version=version, columns=columns, where=where)
+        return rows.join(broadcast_few(keys, keys.count()), name, "left_semi")
     wanted = f"{name} IN ({', '.join(map(sql_text, some))})" if some else "false"
     both = f"({where}) AND {wanted}" if where else wanted
     return read_lance(spark, uri, version=version, columns=columns, where=both)

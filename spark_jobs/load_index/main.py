@@ -145,7 +145,7 @@ class _IndexJob:
             single = self._single_rows(delta.chunks_of(bases, "is_added"))
             removed = delta.chunks_of(bases, "is_removed")
             if len(bases) == len(missing):
-                texts, rows = single.select("text_hash").distinct(), single
+                texts, rows = single.select("text_hash").distinct().persist(), single
                 vectors = read_lance_keys(
                     self._spark, self._embeddings.uri, texts, version=self._versions["embeddings"]
                 )

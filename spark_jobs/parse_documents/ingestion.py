@@ -157,7 +157,7 @@ class Ingestion:
         if listing.is_snapshot:
             words = accepted.select("doc_id", "content_hash")
         else:
-            replaced = replaced.join(words.select("doc_id"), "doc_id", "left_semi")
+            replaced = replaced.join(broadcast_few(words.select("doc_id"), words.count()), "doc_id", "left_semi")
         diff = changes(words, replaced).persist()
         counts = counted_changes(diff)
         n_wanted = counts["new"] + counts["changed"]

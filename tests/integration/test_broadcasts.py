@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 
 from forebay.tables import unit_table
+from spark_jobs import lance_frames
 from spark_jobs.broadcasts import FEW_ROWS, broadcast_few
-from spark_jobs.lance_frames import read_lance
+from spark_jobs.lance_frames import read_lance, read_lance_keys
 
 pytestmark = pytest.mark.integration
 
@@ -40,6 +41,12 @@ def test_few_rows_are_sent_whole(spark, table):
     one, other = read_lance(spark, table.uri), read_lance(spark, table.uri, columns=["uri"])
     for at_most, is_sent in ((FEW_ROWS, True), (FEW_ROWS + 1, False)):
         assert ("BroadcastHashJoin" in _plan(one.join(broadcast_few(other, at_most), "uri", "left"))) == is_sent
+
+
+def test_keys_that_are_too_many_to_look_up_are_sent_to_the_table_and_not_the_table_shuffled(spark, table, monkeypatch):
+    monkeypatch.setattr(lance_frames, "_LOOKED_UP_KEYS", 0)
+    keys = read_lance(spark, table.uri, columns=["uri"])
+    assert "BroadcastHashJoin" in _plan(read_lance_keys(spark, table.uri, keys))
 
 
 @pytest.mark.parametrize(("n_bytes", "is_sent"), [(1, True), (_TOO_MANY_BYTES, False)])
