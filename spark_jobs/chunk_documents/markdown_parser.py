@@ -8,9 +8,10 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock, blockquote, reference
 from markdown_it.token import Token
 
-__all__ = ["TangledError", "block_tokens"]
+__all__ = ["LINE_END", "TangledError", "block_tokens"]
 
-_LINE_END = re.compile(r"\r\n?|\n")
+LINE_END = re.compile(r"\r\n?|\n")
+"""What ends a line for markdown-it."""
 _STEPS = 100_000
 _STEPS_PER_LINE = 5
 """Each level of nested quotes looks at its lines once; few long texts have more levels throughout."""
@@ -27,7 +28,7 @@ def block_tokens(text: str) -> list[Token]:
     Raises:
         TangledError: its quotes make the parser look ahead again and again.
     """
-    lines = _LINE_END.split(text)
+    lines = LINE_END.split(text)
     blank = [number for number, line in enumerate(lines) if not line.strip()]
     return _parser().parse(text, {"steps": _STEPS + _STEPS_PER_LINE * len(lines), "blank": blank})
 

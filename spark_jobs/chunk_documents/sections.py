@@ -1,10 +1,9 @@
 """Split a Markdown document at its headings, and one with pages between them."""
 
-import re
 from dataclasses import dataclass
 from itertools import pairwise
 
-from spark_jobs.chunk_documents.markdown_parser import TangledError, block_tokens
+from spark_jobs.chunk_documents.markdown_parser import LINE_END, TangledError, block_tokens
 
 __all__ = ["MAX_PATH_CHARS", "Section", "sections_of"]
 
@@ -12,7 +11,6 @@ MAX_PATH_CHARS = 200
 """Longest title or path of headings that a chunk is given."""
 
 _SEPARATOR = " > "
-_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True)
@@ -81,4 +79,4 @@ def _path(headings: list[tuple[int, str]]) -> str:
 
 
 def _line_starts(text: str) -> list[int]:
-    return [0, *(end.end() for end in _LINE_END.finditer(text)), len(text)]
+    return [0, *(end.end() for end in LINE_END.finditer(text)), len(text)]

@@ -17,6 +17,7 @@ from forebay.sources.contract import UnreadableError
 from forebay.sources.git import GitSource
 from forebay.sources.git_address import GitAddress
 from forebay.sources.git_mirror import GitMirror
+from tests.programs import require_git
 
 
 @pytest.fixture
@@ -225,8 +226,8 @@ def _git_backend(root):
 
 @pytest.fixture(params=["dulwich", "git"])
 def address(request, origin):
-    if request.param == "git" and shutil.which("git") is None:
-        pytest.skip("there is no git")
+    if request.param == "git":
+        require_git()
     backend = DictBackend({"/origin/.git": Repo(str(origin))})
     app = make_wsgi_chain(backend) if request.param == "dulwich" else _git_backend(origin.parent)
     with make_server("127.0.0.1", 0, app, handler_class=_Quiet) as server:
@@ -255,8 +256,8 @@ def test_fetching_over_http_goes_on_where_it_stopped(address, origin, tmp_path):
         GitSource(address.replace("/origin/", "/other/"), tmp_path / "cache").changes()
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
 def test_fetching_over_ssh_asks_nobody_and_waits_not_for_ever(origin, tmp_path, monkeypatch):
+    require_git()
     program = tmp_path / "bin" / "ssh"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\nfor last; do :; done\nexec sh -c "$last"\n')

@@ -1,5 +1,4 @@
 import random
-import shutil
 import subprocess
 import tracemalloc
 
@@ -11,6 +10,7 @@ from forebay.documents import RejectionReason
 from forebay.sources.contract import UnreadableError
 from forebay.sources.git import GitSource
 from forebay.sources.git_sizes import sizes_in_bytes
+from tests.programs import require_git
 
 _BIG_BYTES = 32 * 2**20
 
@@ -38,8 +38,7 @@ def alike():
 
 
 def _repack(mirror, offsets):
-    if shutil.which("git") is None:
-        pytest.skip("there is no git")
+    require_git()
     option = f"repack.useDeltaBaseOffset={offsets}"
     subprocess.run(["git", "-C", mirror, "-c", option, "repack", "-adfq"], check=True)
 
