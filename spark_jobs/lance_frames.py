@@ -12,7 +12,7 @@ from itertools import chain
 
 import lance
 import pyarrow as pa
-from lance.fragment import FragmentMetadata, write_fragments
+from lance.fragment import FragmentMetadata, LanceFragment, write_fragments
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
@@ -22,6 +22,8 @@ from spark_jobs.broadcasts import broadcast_few
 __all__ = ["append_lance", "delete_lance_keys", "read_lance", "read_lance_keys", "replace_lance", "spark_arrow_schema"]
 
 _READ_ROWS = 1024
+# Fewer rows where they are large, by their mean: what Lance cuts by bytes (`batch_size_bytes`) it has decoded before.
+_READ_BYTES = 4 * 2**20
 # By default gigabytes: a worker would hold whole fragments of texts.
 _READ_BUFFER_BYTES = 16 * 2**20
 # Lance looks for so many keys without Spark: it reads the whole column once for every few of them.
@@ -77,11 +79,12 @@ def _scanned(
         opened = lance.dataset(uri, version=pinned)
         for batch in batches:
             for number in batch.column(0).to_pylist():
+                fragments = [opened.get_fragment(fragment_id) for fragment_id in tasks[number]]
                 scanner = opened.scanner(
                     columns=columns,
                     filter=where,
-                    fragments=[opened.get_fragment(fragment_id) for fragment_id in tasks[number]],
-                    batch_size=_READ_ROWS,
+                    fragments=fragments,
+                    batch_size=_rows_of_a_read(fragments),
                     io_buffer_size=_READ_BUFFER_BYTES,
                     with_row_address=with_address,
                 )
@@ -90,6 +93,13 @@ def _scanned(
 
     numbers = spark.range(0, len(tasks), numPartitions=max(1, len(tasks)))
     return numbers.mapInArrow(read, from_arrow_schema(target))
+
+
+def _rows_of_a_read(fragments: list[LanceFragment]) -> int:
+    files = [file for fragment in fragments for file in fragment.metadata.files]
+    n_bytes = sum(file.file_size_bytes or 0 for file in files)
+    n_rows = sum(fragment.physical_rows for fragment in fragments)
+    return max(1, min(_READ_ROWS, _READ_BYTES * n_rows // max(1, n_bytes)))
 
 
 def _packed(dataset: lance.LanceDataset) -> list[list[int]]:

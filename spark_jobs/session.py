@@ -80,6 +80,11 @@ def _started(name: str, settings: SparkSettings, paths: PathSettings, jvm_option
         .config("spark.log.level", "ERROR")
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.sql.execution.arrow.maxRecordsPerBatch", "2048")
+        # By default 64 MiB, which a task may hold several times.
+        .config("spark.sql.execution.arrow.maxBytesPerBatch", "8m")
+        # What is kept on disk goes there in batches of 4 MiB, and a stream of objects holds a hundred of them until it
+        # is told to forget them.
+        .config("spark.serializer.objectStreamReset", "1")
         # Only what is measured, or said to be few (`spark_jobs.broadcasts`): a guess would send whole tables.
         .config("spark.sql.autoBroadcastJoinThreshold", "-1")
         .config("spark.sql.adaptive.autoBroadcastJoinThreshold", "10MB")

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from forebay.tables import Table
 from quality.validate import SAMPLE_ROWS
 
@@ -10,10 +12,19 @@ if TYPE_CHECKING:
 
 __all__ = ["sample_of_run"]
 
+_READ_ROWS = 32
+_SAMPLE_BYTES = 64 * 2**20
+
 
 def sample_of_run(table: Table, run_id: str, columns: list[str] | None = None) -> "pd.DataFrame":
-    """Read up to `SAMPLE_ROWS` of the rows that a run wrote; of the whole table where it wrote none."""
+    """Read up to `SAMPLE_ROWS` of the rows that a run wrote, of the whole table where it wrote none; about 64 MiB."""
     dataset = table.newest()
     where = f"run_id = '{run_id}'"
     chosen = where if dataset.count_rows(where) else None
-    return dataset.scanner(columns=columns, filter=chosen, limit=SAMPLE_ROWS).to_table().to_pandas()
+    scanner = dataset.scanner(columns=columns, filter=chosen, limit=SAMPLE_ROWS, batch_size=_READ_ROWS)
+    read: list[pa.RecordBatch] = []
+    for batch in scanner.to_batches():
+        read.append(batch)
+        if sum(held.nbytes for held in read) >= _SAMPLE_BYTES:
+            break
+    return pa.Table.from_batches(read, scanner.projected_schema).to_pandas()

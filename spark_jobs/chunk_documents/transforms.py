@@ -1,7 +1,6 @@
 """Spark transforms: which documents to cut, and cutting them."""
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,10 +14,10 @@ from forebay.embedding.tokens import TokenCounter
 from forebay.embedding.windows import windowed_hashes
 from spark_jobs.broadcasts import broadcast_few
 from spark_jobs.chunk_documents.chunker import Chunker, Piece
+from spark_jobs.row_batches import batches_of
 
-__all__ = ["batches_of", "chunks_of", "document_changes", "searchable_documents"]
+__all__ = ["chunks_of", "document_changes", "searchable_documents"]
 
-_BATCH_ROWS = 512
 _CARRIED = ("doc_id", "shard", "source", "uri", "format", "language", "metadata", "locations")
 _MAX_LOCATIONS = 100
 
@@ -86,9 +85,9 @@ def chunks_of(
 
     def cut(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         splitter = Chunker(limits, TokenCounter.of(model))
-        return batches_of(
-            row for batch in batches for document in batch.to_pylist() for row in rows_of(splitter, document)
-        )
+        rows = (row for batch in batches for document in batch.to_pylist() for row in rows_of(splitter, document))
+        # A document may have a million chunks, each with all its metadata.
+        return batches_of(rows, CHUNKS)
 
     def rows_of(splitter: Chunker, document: dict[str, str]) -> Iterator[dict[str, object]]:
         pieces = list(splitter.split(document["title"], document["text"], document["format"]))
@@ -96,12 +95,6 @@ def chunks_of(
         return _rows(document, pieces, hashes, corpus=corpus, chunker=chunker, run_id=run_id)
 
     return documents.mapInArrow(cut, from_arrow_schema(CHUNKS))
-
-
-def batches_of(rows: Iterator[dict[str, object]]) -> Iterator[pa.RecordBatch]:
-    """Gather rows of the chunk table in small batches: a document may have a million, each with all its metadata."""
-    while held := list(islice(rows, _BATCH_ROWS)):
-        yield pa.RecordBatch.from_pylist(held, CHUNKS)
 
 
 def _text_hashes(pieces: list[Piece], window_tokens: int | None) -> Iterator[str]:

@@ -15,6 +15,7 @@ from spark_jobs.parse_documents.parsing import Parsed, parse_unit
 from spark_jobs.parse_documents.readers.fields import audience_of
 from spark_jobs.parse_documents.reading import UNREAD
 from spark_jobs.parse_documents.signatures import bands_of, language_of, shingles_of
+from spark_jobs.row_batches import batches_of
 
 __all__ = [
     "changes",
@@ -55,7 +56,6 @@ _UNITS = pa.schema(
         ("end", pa.int64()),
     ]
 )
-_BATCH_ROWS = 256
 _UNITS_PER_TASK = 2000
 # A row with neither text nor reason: the source says that the document is gone.
 _IS_DOCUMENT = "reason IS NULL AND text IS NOT NULL"
@@ -69,19 +69,13 @@ def parsed_rows(spark: SparkSession, source: Source, units: list[ReadUnit], corp
     tasks = max(1, min(len(units), max(cores * 4, len(units) // _UNITS_PER_TASK)))
 
     def parse(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        held: list[dict[str, object]] = []
-        for batch in batches:
-            for row in batch.to_pylist():
-                unit = ReadUnit(**row)
-                for item in parse_unit(
-                    source, unit, corpus.max_document_bytes, parser_timeout_s=corpus.parser_timeout_s
-                ):
-                    held.append(_row(unit, item))
-                    if len(held) == _BATCH_ROWS:
-                        yield pa.RecordBatch.from_pylist(held, _PARSED)
-                        held = []
-        if held:
-            yield pa.RecordBatch.from_pylist(held, _PARSED)
+        units = (ReadUnit(**row) for batch in batches for row in batch.to_pylist())
+        rows = (
+            _row(unit, item)
+            for unit in units
+            for item in parse_unit(source, unit, corpus.max_document_bytes, parser_timeout_s=corpus.parser_timeout_s)
+        )
+        return batches_of(rows, _PARSED)
 
     return listed.repartition(tasks).mapInArrow(parse, from_arrow_schema(_PARSED))
 

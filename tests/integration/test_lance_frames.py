@@ -1,4 +1,7 @@
+import os
+
 import lance
+import psutil
 import pyarrow as pa
 import pytest
 from pyspark.errors import PythonException
@@ -128,3 +131,26 @@ def test_other_rows_take_the_place_of_all_in_one_commit(spark, table):
     assert newest.read_transaction(newest.version).transaction_properties["forebay.run_id"] == "run 7"
     replace_lance(read_lance(spark, table.uri, where="false"), table)
     assert table.count() == 0
+
+
+def test_large_rows_are_read_a_few_at_a_time(spark, tmp_path):
+    schema = pa.schema([("text", pa.string())])
+    batches = (pa.RecordBatch.from_pydict({"text": [os.urandom(2**20).hex()]}, schema) for _ in range(200))
+    uri = str(tmp_path / "large.lance")
+    lance.write_dataset(pa.RecordBatchReader.from_batches(schema, batches), uri)
+    before = _largest_worker()
+
+    assert read_lance(spark, uri).selectExpr("sum(length(text)) AS length").collect()[0].length == 200 * 2**21
+    # All rows are 420 MB.
+    assert _largest_worker() < before + 200e6
+
+
+def _largest_worker():
+    """Most memory, in bytes, that one of Spark's workers has ever had."""
+    workers = [process for process in psutil.Process().children(recursive=True) if "python" in process.name()]
+    return max((_peak_bytes(process.pid) for process in workers), default=0)
+
+
+def _peak_bytes(pid):
+    with open(f"/proc/{pid}/status") as lines:
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))

@@ -1,4 +1,4 @@
-"""How a session talks to its Python workers."""
+"""How a session talks to its Python workers, and what large rows cost it."""
 
 import os
 import stat
@@ -22,6 +22,22 @@ with spark_session("long", SparkSettings(), PathSettings()) as spark:
     print(spark.range(3).mapInArrow(lambda batches: batches, "id long").count())
 """
 
+_LARGE_ROWS = """
+from pyspark import StorageLevel
+from forebay.settings import PathSettings, SparkSettings
+from spark_jobs.session import spark_session
+
+def sizes(batches):
+    for batch in batches:
+        yield pa.RecordBatch.from_pydict({"n_bytes": [batch.nbytes]})
+
+import pyarrow as pa
+with spark_session("large", SparkSettings(), PathSettings()) as spark:
+    rows = spark.range(0, 500, numPartitions=1).selectExpr("repeat(uuid(), 30000) AS text")
+    kept = rows.persist(StorageLevel.DISK_ONLY)
+    print(kept.count(), kept.mapInArrow(sizes, "n_bytes long").agg({"n_bytes": "max"}).collect()[0][0])
+"""
+
 
 def test_workers_are_reached_through_sockets_that_nobody_else_may_open(spark):
     def connections(batches):
@@ -42,3 +58,15 @@ def test_a_temporary_folder_whose_name_is_too_long_for_sockets_is_no_obstacle(tm
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert ended.stdout.strip() == "3", ended.stderr[-2000:]
     assert not list(temporary.glob("forebay-*"))
+
+
+def test_large_rows_are_kept_on_disk_and_handed_to_workers_a_few_at_a_time(tmp_path):
+    # 540 MB in all.
+    heap = {"FOREBAY_SPARK_DRIVER_MEMORY": "480m"}
+    environment = {**os.environ, "FOREBAY_DATA": str(tmp_path / "data"), **heap}
+    command = [sys.executable, "-c", _LARGE_ROWS]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.stdout, ended.stderr[-2000:]
+    count, n_bytes = map(int, ended.stdout.split())
+    assert count == 500
+    assert n_bytes < 16e6
