@@ -12,7 +12,7 @@ from typing import Any
 import lance
 import numpy as np
 import pyarrow as pa
-from lance.fragment import FragmentMetadata
+from lance.fragment import FragmentMetadata, LanceFragment
 
 from forebay.chunks import CHUNKS
 from forebay.documents import COMPARISONS, DOCUMENTS, DUPLICATES, QUARANTINE, UNITS, partition_key
@@ -28,7 +28,9 @@ __all__ = [
     "duplicate_table",
     "embedding_schema",
     "embedding_table",
+    "fragment_bytes",
     "quarantine_table",
+    "rows_per_batch",
     "sql_text",
     "unit_table",
 ]
@@ -38,6 +40,9 @@ OFFSET_BITS = 32
 """Lowest bits of a row's address, its offset in its fragment; the rest is the fragment. Source: Lance, `RowAddress`."""
 
 _KEYS_PER_CONDITION = 2000
+_BATCH_ROWS = 1024
+# What Lance is told of bytes (`batch_size_bytes`) cuts only what it has decoded.
+_BATCH_BYTES = 4 * 2**20
 
 
 class Table:
@@ -116,7 +121,9 @@ class Table:
     def compact(self, rows_per_fragment: int) -> None:
         """Join small files and drop deleted rows; tags of the published version move to the compacted one."""
         before = self.published_version()
-        self.newest().optimize.compact_files(target_rows_per_fragment=rows_per_fragment)
+        newest = self.newest()
+        batch_rows = rows_per_batch(newest.get_fragments())
+        newest.optimize.compact_files(target_rows_per_fragment=rows_per_fragment, batch_size=batch_rows)
         if before is not None:
             self._move_tags(before)
 
@@ -226,6 +233,20 @@ def _conditions(column: str, keys: Iterable[str]) -> Iterator[str]:
     for start in range(0, len(wanted), _KEYS_PER_CONDITION):
         part = wanted[start : start + _KEYS_PER_CONDITION]
         yield f"{column} IN ({', '.join(map(sql_text, part))})"
+
+
+def fragment_bytes(fragment: LanceFragment) -> int:
+    """Give the size of a fragment's files."""
+    return sum(file.file_size_bytes or 0 for file in fragment.metadata.files)
+
+
+def rows_per_batch(fragments: Iterable[LanceFragment]) -> int:
+    """Say how many rows to read at a time: 1,024, or those that 4 MiB of files hold where rows are large."""
+    n_rows = n_bytes = 0
+    for fragment in fragments:
+        n_rows += fragment.physical_rows
+        n_bytes += fragment_bytes(fragment)
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES * n_rows // max(1, n_bytes)))
 
 
 def sql_text(text: str) -> str:

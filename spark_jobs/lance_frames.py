@@ -12,24 +12,22 @@ from itertools import chain
 
 import lance
 import pyarrow as pa
-from lance.fragment import FragmentMetadata, LanceFragment, write_fragments
+from lance.fragment import FragmentMetadata, write_fragments
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from forebay.tables import OFFSET_BITS, Table, sql_text
+from forebay.tables import OFFSET_BITS, Table, fragment_bytes, rows_per_batch, sql_text
 from spark_jobs.broadcasts import broadcast_few
 
 __all__ = ["append_lance", "delete_lance_keys", "read_lance", "read_lance_keys", "replace_lance", "spark_arrow_schema"]
 
-_READ_ROWS = 1024
-# Fewer rows where they are large, by their mean: what Lance cuts by bytes (`batch_size_bytes`) it has decoded before.
-_READ_BYTES = 4 * 2**20
 # By default gigabytes: a worker would hold whole fragments of texts.
 _READ_BUFFER_BYTES = 16 * 2**20
 # Lance looks for so many keys without Spark: it reads the whole column once for every few of them.
 _LOOKED_UP_KEYS = 5000
 # Every change leaves fragments of a few rows, and a task has its price.
 _TASK_ROWS = 10_000
+_TASK_BYTES = 32 * 2**20
 
 
 def spark_arrow_schema(schema: pa.Schema) -> pa.Schema:
@@ -84,7 +82,7 @@ def _scanned(
                     columns=columns,
                     filter=where,
                     fragments=fragments,
-                    batch_size=_rows_of_a_read(fragments),
+                    batch_size=rows_per_batch(fragments),
                     io_buffer_size=_READ_BUFFER_BYTES,
                     with_row_address=with_address,
                 )
@@ -95,23 +93,17 @@ def _scanned(
     return numbers.mapInArrow(read, from_arrow_schema(target))
 
 
-def _rows_of_a_read(fragments: list[LanceFragment]) -> int:
-    files = [file for fragment in fragments for file in fragment.metadata.files]
-    n_bytes = sum(file.file_size_bytes or 0 for file in files)
-    n_rows = sum(fragment.physical_rows for fragment in fragments)
-    return max(1, min(_READ_ROWS, _READ_BYTES * n_rows // max(1, n_bytes)))
-
-
 def _packed(dataset: lance.LanceDataset) -> list[list[int]]:
-    """Group the ids of fragments, in their order, into tasks of about `_TASK_ROWS` rows."""
+    """Group the ids of fragments, in their order, into tasks of about `_TASK_ROWS` rows or `_TASK_BYTES` of files."""
     tasks: list[list[int]] = []
-    held = _TASK_ROWS
+    n_rows, n_bytes = _TASK_ROWS, 0
     for fragment in dataset.get_fragments():
-        if held >= _TASK_ROWS:
+        if n_rows >= _TASK_ROWS or n_bytes >= _TASK_BYTES:
             tasks.append([])
-            held = 0
+            n_rows = n_bytes = 0
         tasks[-1].append(fragment.fragment_id)
-        held += fragment.metadata.num_rows
+        n_rows += fragment.metadata.num_rows
+        n_bytes += fragment_bytes(fragment)
     return tasks
 
 

@@ -77,8 +77,10 @@ def test_a_frame_is_of_the_version_at_its_making(spark, uri):
     assert _numbers(read_lance(spark, uri, version=1)) == []
 
 
-def test_small_fragments_share_a_task_and_every_row_is_read_once(spark, uri, monkeypatch):
-    monkeypatch.setattr(lance_frames, "_TASK_ROWS", 10)
+# A fragment of these takes about 1,000 bytes.
+@pytest.mark.parametrize(("limit", "value"), [("_TASK_ROWS", 10), ("_TASK_BYTES", 1900)])
+def test_small_fragments_share_a_task_and_every_row_is_read_once(spark, uri, monkeypatch, limit, value):
+    monkeypatch.setattr(lance_frames, limit, value)
     _write(uri, 4, 8, 12, 30, 31, 33)
     frame = read_lance(spark, uri)
     assert frame.rdd.getNumPartitions() == 3

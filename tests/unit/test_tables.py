@@ -1,8 +1,10 @@
+import os
+
 import lance
 import pyarrow as pa
 import pytest
 
-from forebay.tables import Table
+from forebay.tables import Table, fragment_bytes, rows_per_batch
 
 _SCHEMA = pa.schema([pa.field("key", pa.string(), nullable=False)])
 
@@ -114,3 +116,26 @@ def test_what_is_said_of_the_published_version_is_still_said_after_prepare(table
     table.prepare()
     assert table.tag("done") == table.published_version() == table.newest().version > kept
     assert table.tag("kept-1") == kept
+
+
+def test_large_rows_are_read_a_few_at_a_time(table):
+    _append(table, *(os.urandom(2**20).hex() for _ in range(20)))
+    assert 2 <= rows_per_batch(table.newest().get_fragments()) <= 4
+
+
+def test_small_rows_are_read_by_the_thousand(table):
+    _append(table, *map(str, range(3000)))
+    fragments = table.newest().get_fragments()
+    assert rows_per_batch(fragments) == 1024
+    assert sum(map(fragment_bytes, fragments)) == sum(file.stat().st_size for file in table.path.glob("data/*"))
+
+
+def test_compaction_joins_fragments_and_keeps_what_is_published(table):
+    for key in "abc":
+        _append(table, key)
+    table.publish()
+    _append(table, "unpublished")
+    table.prepare()
+    table.compact(rows_per_fragment=1000)
+    assert len(table.published().get_fragments()) == 1
+    assert _published(table) == ["a", "b", "c"]
