@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["sample_of_run"]
 
-_READ_ROWS = 32
+_READ_ROWS = 128
 _SAMPLE_BYTES = 64 * 2**20
 
 
@@ -23,8 +23,10 @@ def sample_of_run(table: Table, run_id: str, columns: list[str] | None = None) -
     chosen = where if dataset.count_rows(where) else None
     scanner = dataset.scanner(columns=columns, filter=chosen, limit=SAMPLE_ROWS, batch_size=_READ_ROWS)
     read: list[pa.RecordBatch] = []
+    n_bytes = 0
     for batch in scanner.to_batches():
         read.append(batch)
-        if sum(held.nbytes for held in read) >= _SAMPLE_BYTES:
+        n_bytes += batch.nbytes
+        if n_bytes >= _SAMPLE_BYTES:
             break
     return pa.Table.from_batches(read, scanner.projected_schema).to_pandas()
