@@ -20,8 +20,11 @@ __all__ = ["spark_session", "stop_session"]
 
 # A short driver gains more from a quick start than from the second compiler (measured: 28 -> 15 JVM-CPU-s).
 _QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Djava.net.preferIPv4Stack=true"
-# The heap follows what is alive in it, instead of growing to its limit.
-_TIGHT_HEAP = "-XX:MinHeapFreeRatio=10 -XX:MaxHeapFreeRatio=25"
+# The heap follows what is alive in it, instead of growing to its limit; its first size otherwise follows the machine's
+# memory.
+_TIGHT_HEAP = "-Xms224m -XX:MinHeapFreeRatio=10 -XX:MaxHeapFreeRatio=25"
+# What a task may sort in memory; a row, which may be a whole document, must fit.
+_SORTED_BYTES = 32 * 2**20
 # mallopt(3): few arenas, and what is freed goes back to the system, Arrow's buffers included. 200,000 documents: 430
 # instead of 640 MB in five workers.
 _MALLOC = {
@@ -96,7 +99,8 @@ def _started(name: str, settings: SparkSettings, paths: PathSettings, jvm_option
     if settings.master.startswith("local"):
         builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.sql.shuffle.partitions", "4")
         # What doesn't fit goes to disk: no slower there, and memory doesn't grow with the corpus.
-        builder = builder.config("spark.memory.fraction", "0.2")
+        builder = builder.config("spark.memory.fraction", "0.08").config("spark.memory.offHeap.enabled", "true")
+        builder = builder.config("spark.memory.offHeap.size", str((os.cpu_count() or 1) * _SORTED_BYTES))
         # Executors elsewhere have a disk of their own.
         scratch = paths.data.absolute() / "spark"
         scratch.mkdir(parents=True, exist_ok=True)
