@@ -18,7 +18,7 @@ class SparkSettings(BaseSettings):
     master: str = "local[*]"
     """Spark master URL."""
     driver_memory: str = "1g"
-    """JVM heap of the driver; with a local master it is also the executor's."""
+    """JVM heap of the driver; with a local master it is also the executor's, and sorts take 32 MiB a core besides."""
     gpus_per_embedding_task: float = Field(default=0.0, ge=0, le=1)
     """Share of a GPU that a task which embeds asks for, such as 0.25; 0: none. A cluster needs dynamic allocation:
     these tasks get executors with one GPU, all others executors without. In a local session it says how many tasks
