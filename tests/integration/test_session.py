@@ -23,6 +23,7 @@ with spark_session("long", SparkSettings(), PathSettings()) as spark:
 """
 
 _LARGE_ROWS = """
+import pyarrow as pa
 from pyspark import StorageLevel
 from forebay.settings import PathSettings, SparkSettings
 from spark_jobs.session import spark_session
@@ -31,7 +32,6 @@ def sizes(batches):
     for batch in batches:
         yield pa.RecordBatch.from_pydict({"n_bytes": [batch.nbytes]})
 
-import pyarrow as pa
 with spark_session("large", SparkSettings(), PathSettings()) as spark:
     rows = spark.range(0, 500, numPartitions=1).selectExpr("repeat(uuid(), 30000) AS text")
     kept = rows.persist(StorageLevel.DISK_ONLY)
@@ -61,9 +61,9 @@ def test_a_temporary_folder_whose_name_is_too_long_for_sockets_is_no_obstacle(tm
 
 
 def test_large_rows_are_kept_on_disk_and_handed_to_workers_a_few_at_a_time(tmp_path):
-    # 540 MB in all.
-    heap = {"FOREBAY_SPARK_DRIVER_MEMORY": "480m"}
-    environment = {**os.environ, "FOREBAY_DATA": str(tmp_path / "data"), **heap}
+    # The rows are 540 MB in all.
+    settings = {"FOREBAY_DATA": str(tmp_path / "data"), "FOREBAY_SPARK_DRIVER_MEMORY": "480m"}
+    environment = {**os.environ, **settings}
     command = [sys.executable, "-c", _LARGE_ROWS]
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert ended.stdout, ended.stderr[-2000:]
