@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,20 +61,24 @@ class Reporter:
     def __init__(self, context: PipesContext) -> None:
         self._context = context
         self._startup_s = 0.0
+        # Messages are written in pieces, and two threads would mix theirs.
+        self._one_at_a_time = threading.Lock()
 
     def progress(self, message: str) -> None:
         """Say how far the job is."""
-        self._context.log.info(message)
+        with self._one_at_a_time:
+            self._context.log.info(message)
 
     def checks(self, outcomes: Sequence[CheckOutcome]) -> None:
         """Report the verdict of every check."""
-        for outcome in outcomes:
-            self._context.report_asset_check(
-                check_name=outcome.name,
-                passed=outcome.passed,
-                severity="ERROR",
-                metadata={name: _typed(value) for name, value in outcome.metadata.items()},
-            )
+        with self._one_at_a_time:
+            for outcome in outcomes:
+                self._context.report_asset_check(
+                    check_name=outcome.name,
+                    passed=outcome.passed,
+                    severity="ERROR",
+                    metadata={name: _typed(value) for name, value in outcome.metadata.items()},
+                )
 
     def started(self) -> None:
         """Note that the session is up and the job's work begins."""
@@ -95,7 +100,8 @@ class Reporter:
             **{f"rows_{name}": count for name, count in changed.items()},
             **{name: _json(value) for name, value in more.items()},
         }
-        self._context.report_asset_materialization(metadata=metadata)
+        with self._one_at_a_time:
+            self._context.report_asset_materialization(metadata=metadata)
 
     def unchanged(self, table: Table, checks: Sequence[str], **more: Any) -> None:
         """Report that the table already reflects what it is made from, so that its checks still hold."""

@@ -22,6 +22,7 @@ from spark_jobs.chunk_documents.transforms import chunks_of, document_changes, s
 from spark_jobs.lance_frames import append_lance, read_lance, read_lance_keys
 from spark_jobs.metrics import count_where, counted_changes, delete_outdated, duplicate_keys
 from spark_jobs.pipes import JobOrders, Reporter, run_job
+from spark_jobs.progress import told_progress
 from spark_jobs.session import spark_session
 from spark_jobs.side_by_side import side_by_side
 
@@ -55,12 +56,12 @@ def chunk(orders: JobOrders, report: Reporter) -> None:
         return
     # Set again at the end: a tag of an earlier table must not vouch for this one if the job is killed.
     documents.clear_tags("chunked-")
-    with spark_session("chunk_documents", SparkSettings(), paths) as spark:
+    with spark_session("chunk_documents", SparkSettings(), paths) as spark, told_progress(spark, report.progress):
         report.started()
         job = _ChunkJob(spark, documents, duplicates, chunks, orders, cutting)
         counts, metrics = job.write(spec.max_tokens)
-        report.progress(", ".join(f"{count} documents {name}" for name, count in counts.items()))
         outcomes = job.check(metrics, paths, spec.max_tokens)
+        report.progress(", ".join(f"{count} documents {name}" for name, count in counts.items()))
         report.checks(outcomes)
         report.materialization(chunks, changed=counts, tokens_per_chunk=job.token_histogram(spec.max_tokens))
     if not all(outcome.passed for outcome in outcomes):

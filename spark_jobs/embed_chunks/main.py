@@ -25,6 +25,7 @@ from spark_jobs.gpu_executors import embedding_tasks, gpu_profile
 from spark_jobs.lance_frames import append_lance, delete_lance_keys, read_lance, read_lance_keys
 from spark_jobs.metrics import count_where
 from spark_jobs.pipes import JobOrders, Reporter, run_job
+from spark_jobs.progress import told_progress
 from spark_jobs.session import spark_session
 
 __all__ = ["MAX_GROUPS", "embed"]
@@ -50,12 +51,13 @@ def embed(orders: JobOrders, report: Reporter) -> None:
     # Set again at the end: a tag of an earlier table must not vouch for this one if the job is killed.
     chunks.clear_tags("embedded-")
     before = embeddings.published_version()
-    with spark_session("embed_chunks", SparkSettings(), paths) as spark:
+    with spark_session("embed_chunks", SparkSettings(), paths) as spark, told_progress(spark, report.progress):
         report.started()
         job = _EmbedJob(spark, chunks, embeddings, spec, orders, paths)
         counts = {"embedded": job.write(settings, report)}
         counts["dropped"] = job.drop_stale() if orders.is_full else 0
         outcomes = job.check()
+        report.progress(f"{counts['embedded']} texts embedded, {counts['dropped']} vectors dropped")
     report.checks(outcomes)
     report.materialization(embeddings, changed=counts, spec=spec.model_dump())
     if not all(outcome.passed for outcome in outcomes):

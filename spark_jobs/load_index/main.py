@@ -39,6 +39,7 @@ from spark_jobs.load_index.transforms import (
     shard_identity,
 )
 from spark_jobs.pipes import JobOrders, Reporter, run_job
+from spark_jobs.progress import told_progress
 from spark_jobs.session import spark_session
 from spark_jobs.side_by_side import side_by_side
 
@@ -86,7 +87,7 @@ def load_index(orders: JobOrders, report: Reporter) -> None:
         report.started()
         report.progress("nothing changed")
     else:
-        with spark_session("load_index", SparkSettings(), paths) as spark:
+        with spark_session("load_index", SparkSettings(), paths) as spark, told_progress(spark, report.progress):
             report.started()
             job = _IndexJob(spark, chunks, embeddings, known, orders, store, paths)
             identity = shard_identity(spec, settings, reduction)
@@ -94,6 +95,7 @@ def load_index(orders: JobOrders, report: Reporter) -> None:
                 refs, built = job.build(identity, previous, report)
             else:
                 refs, built, release = job.load(identity, spec, settings, report)
+            report.progress(f"{built} of {len(refs)} shards built")
     _report(orders, report, refs, built, expected)
     found.model_copy(update={"shards": refs, "release": release}).save(paths.shards)
 

@@ -16,6 +16,7 @@ from spark_jobs.parse_documents.ingestion import Ingestion, SourceCounts
 from spark_jobs.parse_documents.reading import ReadingPlan, parser_fingerprint, plan_reading
 from spark_jobs.parse_documents.tables import DocumentTables
 from spark_jobs.pipes import JobOrders, Reporter, run_job
+from spark_jobs.progress import told_progress
 from spark_jobs.session import spark_session
 from spark_jobs.side_by_side import side_by_side
 
@@ -34,7 +35,7 @@ def ingest(orders: JobOrders, report: Reporter) -> None:
     if all(plan.is_idle for _, _, plan in work) and tables.are_deduplicated(duplicates) and has_documents:
         report.unchanged(tables.documents, DOCUMENT_CHECKS, **_details(tables, orders, counts))
         return
-    with spark_session("parse_documents", SparkSettings(), paths) as spark:
+    with spark_session("parse_documents", SparkSettings(), paths) as spark, told_progress(spark, report.progress):
         report.started()
         tables.begin()
         ingestion = Ingestion(spark, tables, orders, corpus, parser)
