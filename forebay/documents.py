@@ -1,6 +1,7 @@
 """The tables of documents, units, duplicates and rejects: Arrow schemas, content hashes and rejection reasons."""
 
 import hashlib
+from collections.abc import Iterable
 from enum import StrEnum
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ __all__ = [
     "UNITS",
     "RejectionReason",
     "content_hash",
+    "hash_of_parts",
     "partition_key",
     "partition_keys",
     "partition_number",
@@ -129,6 +131,11 @@ def content_hash(*parts: str) -> str:
     Returns:
         32 lower-case hexadecimal digits (BLAKE2b, 128 bits).
     """
+    return hash_of_parts(parts)
+
+
+def hash_of_parts(parts: Iterable[str]) -> str:
+    """Give the `content_hash` of parts that may be too many to hold."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")

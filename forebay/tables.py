@@ -5,13 +5,14 @@ outside the writing job reads that one. A job first undoes whatever an earlier, 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import lance
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from lance.fragment import FragmentMetadata, LanceFragment
 
 from forebay.chunks import CHUNKS
@@ -39,10 +40,15 @@ PUBLISHED = "published"
 OFFSET_BITS = 32
 """Lowest bits of a row's address, its offset in its fragment; the rest is the fragment. Source: Lance, `RowAddress`."""
 
-_KEYS_PER_CONDITION = 2000
+# More are looked for in all of a column, in one pass.
+_KEYS_IN_CONDITION = 5000
+_SEARCHED_ROWS = 2**17
 _BATCH_ROWS = 1024
 # What Lance is told of bytes (`batch_size_bytes`) cuts only what it has decoded.
 _BATCH_BYTES = 4 * 2**20
+
+Keys = Iterable[str] | pa.ChunkedArray
+"""Strings that are looked for in a column."""
 
 
 class Table:
@@ -153,26 +159,25 @@ class Table:
         else:
             tags.create(name, version)
 
-    def held_keys(self, column: str, keys: Iterable[str]) -> set[str]:
+    def held_keys(self, column: str, keys: Keys) -> set[str]:
         """Tell which of the keys the string column of the published version holds."""
-        dataset, held = self.published(), set[str]()
-        if dataset is None:
-            return held
-        for condition in _conditions(column, keys):
-            held |= set(dataset.to_table(columns=[column], filter=condition)[column].to_pylist())
-        return held
+        dataset = self.published()
+        return set() if dataset is None else set(_rows_with_keys(dataset, column, keys)[column].to_pylist())
 
-    def delete_keys(self, column: str, keys: Iterable[str], *, where: str = "true") -> None:
-        """Delete the rows, of those that meet `where`, whose string column holds one of the keys."""
-        for condition in _conditions(column, keys):
-            self.delete(f"({where}) AND {condition}")
+    def delete_keys(self, column: str, keys: Keys, *, where: str | None = None) -> None:
+        """Delete the rows, of those that meet `where`, whose string column holds one of the keys, in one commit."""
+        dataset = self.newest()
+        rows = _rows_with_keys(dataset, column, keys, where)
+        self._delete_rows(dataset, rows["_rowaddr"].to_numpy(), f"{column} among others")
 
     def delete(self, condition: str) -> None:
         """Delete the rows that meet an SQL condition, in one commit; no rows, no commit."""
         dataset = self.newest()
         # Looked for in all fragments at once, for every change leaves some more of them.
         found = dataset.scanner(columns=[], filter=condition, with_row_address=True).to_table()
-        addresses = found["_rowaddr"].to_numpy()
+        self._delete_rows(dataset, found["_rowaddr"].to_numpy(), condition)
+
+    def _delete_rows(self, dataset: lance.LanceDataset, addresses: np.ndarray, description: str) -> None:
         places, offsets = addresses >> OFFSET_BITS, addresses & (2**OFFSET_BITS - 1)
         updated: list[FragmentMetadata] = []
         emptied: list[int] = []
@@ -185,11 +190,11 @@ class Table:
             else:
                 updated.append(left)
         if updated or emptied:
-            self.commit(lance.LanceOperation.Delete(updated, emptied, condition), dataset.version)
+            self.commit(lance.LanceOperation.Delete(updated, emptied, description), dataset.version)
 
-    def append(self, rows: pa.Table) -> None:
-        """Append rows in one commit; no rows, no commit."""
-        if rows.num_rows:
+    def append(self, rows: pa.Table | pa.RecordBatchReader) -> None:
+        """Append rows in one commit; a table without rows, no commit."""
+        if not isinstance(rows, pa.Table) or rows.num_rows:
             lance.write_dataset(rows, self.uri, mode="append", transaction_properties=self.commit_properties)
 
     def replace(self, rows: pa.Table) -> None:
@@ -227,12 +232,24 @@ class Table:
         return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
 
 
-def _conditions(column: str, keys: Iterable[str]) -> Iterator[str]:
-    """Write SQL conditions of bounded length that together hold for the rows with one of the keys."""
-    wanted = sorted(set(keys))
-    for start in range(0, len(wanted), _KEYS_PER_CONDITION):
-        part = wanted[start : start + _KEYS_PER_CONDITION]
-        yield f"{column} IN ({', '.join(map(sql_text, part))})"
+def _rows_with_keys(dataset: lance.LanceDataset, column: str, keys: Keys, where: str | None = None) -> pa.Table:
+    """Give `column` and `_rowaddr` of the rows, of those that meet `where`, that hold one of the keys."""
+    # Large: millions of keys may have more than 2 GiB.
+    wanted: pa.ChunkedArray
+    wanted = keys if isinstance(keys, pa.ChunkedArray) else pa.chunked_array([list(keys)], pa.large_string())
+    if len(wanted) <= _KEYS_IN_CONDITION:
+        named = f"{column} IN ({', '.join(map(sql_text, wanted.to_pylist()))})" if len(wanted) else "false"
+        condition = f"({where}) AND {named}" if where else named
+        return dataset.scanner(columns=[column], filter=condition, with_row_address=True).to_table()
+    # The keys are hashed for every batch, which is then at least as much work as they are.
+    batches = dataset.scanner(
+        columns=[column], filter=where, with_row_address=True, batch_size=max(len(wanted), _SEARCHED_ROWS)
+    ).to_batches()
+    among = pc.SetLookupOptions(value_set=wanted)
+    found: list[pa.RecordBatch] = []
+    for batch in batches:
+        found.append(batch.filter(pc.call_function("is_in", [batch.column(column).cast(wanted.type)], among)))
+    return pa.Table.from_batches(found, pa.schema([dataset.schema.field(column), ("_rowaddr", pa.uint64())]))
 
 
 def fragment_bytes(fragment: LanceFragment) -> int:

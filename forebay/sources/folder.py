@@ -14,6 +14,7 @@ from forebay.sources.formats import is_range, units_of_file
 from forebay.sources.listing import listing_cursor
 from forebay.sources.names import printable
 from forebay.sources.records import steady_records
+from forebay.sources.unit_list import UnitList
 
 __all__ = ["FolderSource"]
 
@@ -41,7 +42,7 @@ class FolderSource:
             ConfigurationError: there is no such folder, it can't be read, or it went away meanwhile.
         """
         before = self._identity()
-        units = list(self._units())
+        units = UnitList.of(self._units())
         if self._identity() != before:
             # Files that were gone already would pass for deleted ones.
             raise ConfigurationError(

@@ -12,6 +12,7 @@ from forebay.sources.formats import is_range, units_of_file
 from forebay.sources.listing import listing_cursor
 from forebay.sources.names import is_hidden, printable, refuse_credentials
 from forebay.sources.records import READ_BYTES, steady_records
+from forebay.sources.unit_list import UnitList
 
 __all__ = ["ObjectStoreSource"]
 
@@ -53,7 +54,7 @@ class ObjectStoreSource:
         """
         files, root = _open_store(self._name)
         found = _find(files, root, self._name)
-        units = [unit for path in sorted(found) for unit in _units(path, root, found[path])]
+        units = UnitList.of(unit for path in sorted(found) for unit in _units(path, root, found[path]))
         return Changes(units, listing_cursor(units))
 
     def read(self, unit: ReadUnit, max_bytes: int) -> Iterator[Record | Rejected]:

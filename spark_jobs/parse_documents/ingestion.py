@@ -93,7 +93,7 @@ class Ingestion:
         resolved, replaced = read, around.where("is_replaced")
         if listing.is_snapshot and (unread := unread_units(read)):
             # As if nothing had changed there: what was read of it may be half of what it is.
-            kept = self._documents_around(source.name, plan.kept | unread)
+            kept = self._documents_around(source.name, plan.kept_and(unread))
             taken = broadcast_few(kept.where("NOT is_replaced"), n_documents)
             resolved = resolve(without_documents_of(read, unread), taken)
             replaced = kept.where("is_replaced")
@@ -133,13 +133,13 @@ class Ingestion:
     def _own_rejects(self, source: Source) -> str:
         return f"source = {sql_text(source.name)} AND run_id = {sql_text(self._orders.run_id)}"
 
-    def _documents_around(self, source: str, kept_units: frozenset[str]) -> DataFrame:
+    def _documents_around(self, source: str, kept_units: pa.ChunkedArray) -> DataFrame:
         """Read the keys of the table, and say of each document whether this run's units replace it (`is_replaced`)."""
         keys = self._read(["doc_id", "content_hash", "source", "uri"])
         is_ours = F.col("source") == source
-        if not kept_units:
+        if not len(kept_units):
             return keys.select("doc_id", "content_hash", is_ours.alias("is_replaced"))
-        kept = self._spark.createDataFrame(pa.table({"uri": sorted(kept_units)})).withColumn("_is_kept", F.lit(True))
+        kept = self._spark.createDataFrame(pa.table({"uri": kept_units})).withColumn("_is_kept", F.lit(True))
         marked = keys.join(broadcast_few(kept, len(kept_units)), "uri", "left")
         return marked.select("doc_id", "content_hash", (is_ours & F.isnull("_is_kept")).alias("is_replaced"))
 
@@ -180,7 +180,7 @@ class Ingestion:
         where = f"source = {sql_text(source)}"
         rejects = rejects_of(parsed, source, self._orders.run_id)
         if listing.is_snapshot:
-            self._tables.quarantine.delete_keys("unit", {unit.uri for unit in plan.units} | plan.gone, where=where)
+            self._tables.quarantine.delete_keys("unit", plan.outdated, where=where)
         else:
             places = [row["uri"] for row in rejects.select("uri").collect()]
             self._tables.quarantine.delete_keys("uri", places, where=where)

@@ -10,6 +10,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from forebay.documents import DOCUMENTS, QUARANTINE, RejectionReason, content_hash
 from forebay.settings import CorpusSettings
 from forebay.sources.contract import ReadUnit, Source
+from forebay.sources.unit_list import UnitList
 from spark_jobs.broadcasts import broadcast_few
 from spark_jobs.parse_documents.parsing import Parsed, parse_unit
 from spark_jobs.parse_documents.readers.fields import audience_of
@@ -46,25 +47,15 @@ _PARSED = pa.schema(
         ("detail", pa.string()),
     ]
 )
-_UNITS = pa.schema(
-    [
-        ("uri", pa.string()),
-        ("format", pa.string()),
-        ("version", pa.string()),
-        ("address", pa.binary()),
-        ("start", pa.int64()),
-        ("end", pa.int64()),
-    ]
-)
 _UNITS_PER_TASK = 2000
 # A row with neither text nor reason: the source says that the document is gone.
 _IS_DOCUMENT = "reason IS NULL AND text IS NOT NULL"
 
 
-def parsed_rows(spark: SparkSession, source: Source, units: list[ReadUnit], corpus: CorpusSettings) -> DataFrame:
+def parsed_rows(spark: SparkSession, source: Source, units: UnitList, corpus: CorpusSettings) -> DataFrame:
     """Read and parse units, one row per document, reject (`reason` is set) or deletion (`text` is null)."""
     # From Arrow: rows of Python objects are converted by Python workers of another kind, with a start of their own.
-    listed = spark.createDataFrame(pa.Table.from_arrays(_unit_columns(units), schema=_UNITS))
+    listed = spark.createDataFrame(units.table)
     cores = spark.sparkContext.defaultParallelism
     tasks = max(1, min(len(units), max(cores * 4, len(units) // _UNITS_PER_TASK)))
 
@@ -78,11 +69,6 @@ def parsed_rows(spark: SparkSession, source: Source, units: list[ReadUnit], corp
         return batches_of(rows, _PARSED)
 
     return listed.repartition(tasks).mapInArrow(parse, from_arrow_schema(_PARSED))
-
-
-def _unit_columns(units: list[ReadUnit]) -> list[pa.Array]:
-    # Column by column: rows of dictionaries would be held besides, and there may be millions.
-    return [pa.array((getattr(unit, field.name) for unit in units), field.type) for field in _UNITS]
 
 
 def _row(unit: ReadUnit, item: object) -> dict[str, object]:

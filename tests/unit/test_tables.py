@@ -88,10 +88,18 @@ def test_held_keys_are_those_of_the_published_version(table):
     assert table.held_keys("key", ["a", "b", "it's", "zzz"]) == {"a", "it's"}
 
 
-def test_many_keys_are_deleted(table):
-    _append(table, *(f"k{number}" for number in range(5000)))
-    table.delete_keys("key", (f"k{number}" for number in range(4999)))
-    assert table.newest().to_table()["key"].to_pylist() == ["k4999"]
+def test_many_keys_are_found_and_deleted_at_once(table):
+    keys = [f"k{number}" for number in range(6000)]
+    _append(table, *keys[:3000])
+    _append(table, *keys[3000:])
+    table.publish()
+    assert table.held_keys("key", [*keys[1:], "none"]) == set(keys[1:])
+    before = table.newest().version
+    table.delete_keys("key", pa.chunked_array([keys[1:100], keys[100:]], pa.large_string()))
+    assert table.newest().to_table()["key"].to_pylist() == ["k0"]
+    assert table.newest().version == before + 1
+    table.delete_keys("key", keys, where="key <> 'k0'")
+    assert table.newest().to_table()["key"].to_pylist() == ["k0"]
 
 
 def test_tags_move(table):

@@ -180,7 +180,7 @@ def test_an_address_with_nothing_is_a_named_error(store, name):
 
 
 def test_an_emptied_bucket_is_empty(store):
-    assert ObjectStoreSource("s3://bucket").changes().units == []
+    assert list(ObjectStoreSource("s3://bucket").changes().units) == []
 
 
 def test_a_store_that_does_not_answer_is_a_named_error(store, monkeypatch):
