@@ -168,7 +168,7 @@ class Table:
         """Delete the rows, of those that meet `where`, whose string column holds one of the keys, in one commit."""
         dataset = self.newest()
         rows = _rows_with_keys(dataset, column, keys, where)
-        self._delete_rows(dataset, rows["_rowaddr"].to_numpy(), f"{column} among others")
+        self._delete_rows(dataset, rows["_rowaddr"].to_numpy(), f"{len(rows)} rows by {column}")
 
     def delete(self, condition: str) -> None:
         """Delete the rows that meet an SQL condition, in one commit; no rows, no commit."""
